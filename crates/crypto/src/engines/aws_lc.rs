@@ -1,0 +1,102 @@
+//! AES-GCM by aws-lc, synchronously: what the processor's engines do, and the measure that
+//! every other engine is held against.
+
+use aws_lc_rs::aead::{Aad, Nonce};
+
+use crate::job::{Job, JobInput, Op, Range};
+use crate::key::{AeadKey, Direction, ICV_LEN};
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Output written.
+    Done,
+    /// The ICV did not fit; the output is zeroes.
+    BadIcv,
+    /// The library refused (longer than GCM permits).
+    Failed,
+}
+
+/// Does all operations of a job.
+pub fn work(job: &mut Job) {
+    let input = &*job.input;
+    let dst = job.dst.data_mut();
+    for (index, op) in input.ops.iter().enumerate() {
+        let out = &mut dst[op.dst as usize..][..op.out_len(job.direction)];
+        match work_op(&job.key, job.direction, input, op, out) {
+            Outcome::Done => {}
+            Outcome::BadIcv => job.bad_icv |= 1 << index,
+            Outcome::Failed => job.failed |= 1 << index,
+        }
+    }
+}
+
+/// Does one operation; `out` is its part of `dst`, [`Op::out_len`] bytes.
+pub fn work_op(
+    key: &AeadKey,
+    direction: Direction,
+    input: &JobInput,
+    op: &Op,
+    out: &mut [u8],
+) -> Outcome {
+    match direction {
+        Direction::Seal => seal(key, input, op, out),
+        Direction::Open => open(key, input, op, out),
+    }
+}
+
+fn bytes(all: &[u8], range: Range) -> &[u8] {
+    &all[range.0 as usize..range.1 as usize]
+}
+
+fn aad(op: &Op) -> Aad<&[u8]> {
+    Aad::from(&op.aad[..usize::from(op.aad_len)])
+}
+
+/// Gathers prefix and plaintext into `out` and encrypts there: one copy, which any engine
+/// that gathers makes, and the super-frame stays as it was.
+fn seal(key: &AeadKey, input: &JobInput, op: &Op, out: &mut [u8]) -> Outcome {
+    let prefix = bytes(&input.headers, op.prefix);
+    let (before, rest) = out.split_at_mut(prefix.len());
+    before.copy_from_slice(prefix);
+    let (text, icv) = rest.split_at_mut(rest.len() - ICV_LEN);
+    let mut at = 0;
+    for part in [
+        bytes(&input.headers, op.head),
+        bytes(input.frames[usize::from(op.frame)].data(), op.body),
+        bytes(&input.headers, op.tail),
+    ] {
+        text[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    let nonce = Nonce::assume_unique_for_key(op.nonce);
+    match key.ready().seal_in_place_separate_tag(nonce, aad(op), text) {
+        Ok(tag) => {
+            icv.copy_from_slice(tag.as_ref());
+            Outcome::Done
+        }
+        Err(_) => {
+            // What was gathered is plaintext: it does not stay in a buffer that is to be sent.
+            out.fill(0);
+            Outcome::Failed
+        }
+    }
+}
+
+/// Decrypts from the received frame straight into `out`; no copy.
+fn open(key: &AeadKey, input: &JobInput, op: &Op, out: &mut [u8]) -> Outcome {
+    let body = bytes(input.frames[usize::from(op.frame)].data(), op.body);
+    let (text, icv) = body.split_at(body.len() - ICV_LEN);
+    let nonce = Nonce::assume_unique_for_key(op.nonce);
+    match key
+        .ready()
+        .open_separate_gather(nonce, aad(op), text, icv, out)
+    {
+        Ok(()) => Outcome::Done,
+        Err(_) => {
+            // Unverified plaintext is given to nobody.
+            out.fill(0);
+            Outcome::BadIcv
+        }
+    }
+}

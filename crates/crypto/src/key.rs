@@ -1,0 +1,200 @@
+//! Keys and the algorithms they are for.
+
+use core::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_lc_rs::aead::{self, LessSafeKey, UnboundKey};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Bytes of the integrity check value (RFC 4106 section 6: the full tag, the one we offer).
+pub const ICV_LEN: usize = 16;
+
+/// Bytes of the AEAD's nonce: RFC 4106 section 4, salt of four and IV of eight.
+pub const NONCE_LEN: usize = 12;
+
+/// What seals and opens. Names are those of RFC 5282's registry, in our spelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Algorithm {
+    /// AES with a key of 128 bits in Galois/Counter Mode, ICV of 16 bytes (RFC 4106).
+    #[serde(rename = "aes-128-gcm-16")]
+    Aes128Gcm16,
+    /// The same with a key of 256 bits.
+    #[serde(rename = "aes-256-gcm-16")]
+    Aes256Gcm16,
+}
+
+impl Algorithm {
+    /// Every algorithm there is.
+    pub const ALL: [Self; 2] = [Self::Aes128Gcm16, Self::Aes256Gcm16];
+
+    /// As it stands in configuration and in snapshots.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aes128Gcm16 => "aes-128-gcm-16",
+            Self::Aes256Gcm16 => "aes-256-gcm-16",
+        }
+    }
+
+    /// Bytes of its key.
+    #[must_use]
+    pub const fn key_len(self) -> usize {
+        match self {
+            Self::Aes128Gcm16 => 16,
+            Self::Aes256Gcm16 => 32,
+        }
+    }
+
+    /// Its place in [`Algorithm::ALL`].
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::Aes128Gcm16 => 0,
+            Self::Aes256Gcm16 => 1,
+        }
+    }
+
+    fn implementation(self) -> &'static aead::Algorithm {
+        match self {
+            Self::Aes128Gcm16 => &aead::AES_128_GCM,
+            Self::Aes256Gcm16 => &aead::AES_256_GCM,
+        }
+    }
+}
+
+/// Seal or open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Encrypt and authenticate.
+    Seal,
+    /// Verify and decrypt.
+    Open,
+}
+
+impl Direction {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Seal, Self::Open];
+
+    /// Its place in [`Direction::ALL`].
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::Seal => 0,
+            Self::Open => 1,
+        }
+    }
+}
+
+/// Why bytes are no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum KeyError {
+    /// Of the wrong length.
+    #[error("{algorithm} takes a key of {expected} bytes, not {got}", algorithm = .algorithm.name())]
+    Length {
+        /// The algorithm.
+        algorithm: Algorithm,
+        /// Bytes it takes.
+        expected: usize,
+        /// Bytes there were.
+        got: usize,
+    },
+    /// The library could not expand it (no memory).
+    #[error("{algorithm}: the key could not be made ready", algorithm = .0.name())]
+    Unusable(Algorithm),
+}
+
+/// The next [`AeadKey::id`]; 64 bits do not come round.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A key, expanded and ready for use.
+///
+/// The key's own bytes are not kept: what exists is the library's expanded form, on
+/// its own heap, which aws-lc cleanses when it is freed (`OPENSSL_free`). No method gives
+/// anything of it away.
+pub struct AeadKey {
+    algorithm: Algorithm,
+    id: u64,
+    ready: LessSafeKey,
+}
+
+impl AeadKey {
+    /// A key of `algorithm` from its bytes, without salt. The caller wipes `bytes`.
+    ///
+    /// # Errors
+    /// [`KeyError::Length`] where `bytes` are not [`Algorithm::key_len`] long.
+    pub fn new(algorithm: Algorithm, bytes: &[u8]) -> Result<Arc<Self>, KeyError> {
+        if bytes.len() != algorithm.key_len() {
+            return Err(KeyError::Length {
+                algorithm,
+                expected: algorithm.key_len(),
+                got: bytes.len(),
+            });
+        }
+        let unbound = UnboundKey::new(algorithm.implementation(), bytes)
+            .map_err(|_| KeyError::Unusable(algorithm))?;
+        Ok(Arc::new(Self {
+            algorithm,
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            ready: LessSafeKey::new(unbound),
+        }))
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Unique in this process: two keys made of the same bytes have two ids. Engines with
+    /// SA slots know an installed key by it.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) const fn ready(&self) -> &LessSafeKey {
+        &self.ready
+    }
+}
+
+impl fmt::Debug for AeadKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            algorithm,
+            id,
+            ready: _,
+        } = self;
+        write!(f, "AeadKey({} #{id}, hidden)", algorithm.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_the_wrong_length_is_refused_by_name() {
+        let error = AeadKey::new(Algorithm::Aes256Gcm16, &[7; 16]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "aes-256-gcm-16 takes a key of 32 bytes, not 16"
+        );
+    }
+
+    #[test]
+    fn printing_a_key_shows_none_of_it() {
+        let key = AeadKey::new(Algorithm::Aes128Gcm16, &[0xab; 16]).unwrap();
+        let shown = format!("{key:?}");
+        assert!(!shown.contains("ab") && !shown.contains("171"), "{shown}");
+    }
+
+    #[test]
+    fn names_are_what_serde_writes() {
+        for algorithm in Algorithm::ALL {
+            let json = serde_json::to_string(&algorithm).unwrap();
+            assert_eq!(json, format!("\"{}\"", algorithm.name()));
+            assert_eq!(Algorithm::ALL[algorithm.index()], algorithm);
+        }
+    }
+}

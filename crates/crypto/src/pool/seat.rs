@@ -1,0 +1,182 @@
+//! An engine in the pool, with all that the pool knows of it.
+
+use std::collections::VecDeque;
+
+use esprit_packet::Time;
+use serde::Serialize;
+
+use crate::engine::Engine;
+use crate::grants::{Class, EngineId};
+use crate::health::Record;
+use crate::job::Shape;
+use crate::placement::{Choice, Standing};
+use crate::verify::Verified;
+
+/// A job counts as hung at this many times its expected time.
+const HUNG_FACTOR: u64 = 4;
+
+/// A job that the engine has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outstanding {
+    pub(crate) ticket: u64,
+    pub(crate) attempt: u8,
+    pub(crate) class: Class,
+    pub(crate) service_ns: u64,
+    pub(crate) expected_ns: u64,
+    pub(crate) memory: u64,
+    pub(crate) since: Time,
+    pub(crate) deadline: Time,
+}
+
+/// What an engine has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Jobs given to it.
+    pub jobs: u64,
+    /// Packets in them.
+    pub packets: u64,
+    /// Bytes in them, encrypted or decrypted.
+    pub bytes: u64,
+    /// Jobs for its own member.
+    pub primary: u64,
+    /// Jobs for other members.
+    pub secondary: u64,
+    /// Jobs for applications.
+    pub application: u64,
+    /// Jobs taken away from it and done elsewhere.
+    pub redone: u64,
+    /// Jobs that it gave back after that.
+    pub late: u64,
+    /// Operations that it could not do.
+    pub failed: u64,
+    /// Operations whose ICV was wrong, as it says.
+    pub bad_icv: u64,
+    /// Results that were computed a second time to check it.
+    pub audited: u64,
+    /// Results that turned out wrong.
+    pub wrong: u64,
+    /// Nanoseconds of work given to it, at its measured rate.
+    pub busy_ns: u64,
+}
+
+pub(crate) struct Seat {
+    pub(crate) id: EngineId,
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) standing: Standing,
+    pub(crate) record: Record,
+    pub(crate) counters: Counters,
+    /// The longest way through it.
+    latency_ns: u64,
+    /// What it has, in the order in which it was given.
+    pub(crate) outstanding: VecDeque<Outstanding>,
+}
+
+impl Seat {
+    pub(crate) fn new(id: EngineId, verified: Verified) -> Self {
+        let (engine, rates) = verified.into_parts();
+        let record = Record::default();
+        let latency_ns = rates
+            .iter()
+            .map(|(_, _, rate)| rate.latency_ns as u64)
+            .max()
+            .unwrap_or(0);
+        Self {
+            id,
+            latency_ns,
+            standing: Standing {
+                capabilities: engine.capabilities().clone(),
+                rates,
+                health: record.health(),
+                load: crate::placement::Load::default(),
+            },
+            engine,
+            record,
+            counters: Counters::default(),
+            outstanding: VecDeque::new(),
+        }
+    }
+
+    pub(crate) const fn is_synchronous(&self) -> bool {
+        self.standing.capabilities.synchronous
+    }
+
+    /// It was given a job.
+    pub(crate) fn count(&mut self, choice: &Choice, shape: &Shape) {
+        let counters = &mut self.counters;
+        counters.jobs += 1;
+        counters.packets += u64::from(shape.packets);
+        counters.bytes += shape.bytes;
+        counters.busy_ns += choice.service_ns;
+        match choice.class {
+            Class::Primary => counters.primary += 1,
+            Class::Secondary => counters.secondary += 1,
+            Class::Application => counters.application += 1,
+        }
+    }
+
+    /// It was given a job that it will give back later.
+    pub(crate) fn begin(
+        &mut self,
+        now: Time,
+        ticket: u64,
+        attempt: u8,
+        memory: u64,
+        choice: &Choice,
+    ) {
+        let capabilities = &self.standing.capabilities;
+        self.standing.load.begin(
+            now,
+            choice.service_ns,
+            memory,
+            choice.class,
+            capabilities.parallel,
+        );
+        let span = choice
+            .expected_ns
+            .saturating_mul(HUNG_FACTOR)
+            .max(capabilities.patience_ns);
+        self.outstanding.push_back(Outstanding {
+            ticket,
+            attempt,
+            class: choice.class,
+            service_ns: choice.service_ns,
+            expected_ns: choice.expected_ns,
+            memory,
+            since: now,
+            deadline: now + Time(span),
+        });
+    }
+
+    /// It gave a job back; answers what was known of it.
+    pub(crate) fn end(&mut self, now: Time, ticket: u64, attempt: u8) -> Option<Outstanding> {
+        // Engines give back nearly in order, so it is at or near the front.
+        let at = self
+            .outstanding
+            .iter()
+            .position(|job| job.ticket == ticket && job.attempt == attempt)?;
+        let job = self.outstanding.remove(at)?;
+        self.standing.load.end(
+            now,
+            job.service_ns,
+            job.memory,
+            job.class,
+            self.standing.capabilities.parallel,
+            self.latency_ns,
+        );
+        Some(job)
+    }
+
+    /// When the oldest job counts as hung. Those behind it are expected later, so one look at
+    /// the front is enough; a job that overtakes the rest is looked at when it gets there.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        if !self.standing.health.usable() {
+            return None;
+        }
+        self.outstanding.front().map(|job| job.deadline)
+    }
+
+    /// Takes the record's verdict over to where placement sees it.
+    pub(crate) const fn judge(&mut self) {
+        self.standing.health = self.record.health();
+    }
+}

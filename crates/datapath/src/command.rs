@@ -1,0 +1,108 @@
+//! What Python asks of the data plane: plain values, each answered once.
+
+use std::sync::Arc;
+
+use esprit_crypto::{AeadKey, EngineId, Fault, Verified};
+use esprit_ipsec::sad::SaSpec;
+use esprit_ipsec::spd::PolicySpec;
+use esprit_port::{LinkMonitor, LinkProber, Port};
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Mac, Plan};
+use crate::snapshot::Snapshot;
+
+/// A team to be added.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TeamSpec {
+    /// Its id.
+    pub id: u32,
+    /// Its virtual NIC's name.
+    pub name: String,
+    /// Its one MAC.
+    pub mac: Mac,
+}
+
+/// A member to be added.
+#[derive(Clone, Debug)]
+pub struct MemberSpec {
+    /// Its id.
+    pub id: u32,
+    /// Its team.
+    pub team: u32,
+    /// Its interface's own address.
+    pub mac: Mac,
+    /// Its interface's index.
+    pub ifindex: u32,
+    /// Whether its link is up.
+    pub up: bool,
+}
+
+/// A policy with its SAs, as Python gives it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PolicyWithSas {
+    /// Selector and action.
+    #[serde(flatten)]
+    pub policy: PolicySpec,
+    /// Its outbound SAs.
+    #[serde(default)]
+    pub sas: Vec<BundleEntry>,
+}
+
+/// One outbound SA of a bundle.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct BundleEntry {
+    /// The member that it goes by; none: any, one at a time.
+    pub member: Option<u32>,
+    /// The SA.
+    pub sa: u32,
+}
+
+/// A port, ready to be used by the worker's thread.
+pub type BoxedPort = Box<dyn Port>;
+
+/// A change, or a question.
+pub enum Command {
+    /// Adds a team; its doors stay closed until a Plan is published.
+    TeamAdd(TeamSpec, BoxedPort),
+    /// Removes a team with its members' ports and its SAs.
+    TeamRemove(u32),
+    /// Adds a member, or gives one that exists a new port.
+    MemberAdd(MemberSpec, BoxedPort),
+    /// Removes a member and closes its port.
+    MemberRemove(u32),
+    /// Admits an engine that passed its tests.
+    EngineAdmit(EngineId, Verified),
+    /// Removes an engine; its jobs are redone elsewhere.
+    EngineRemove(EngineId),
+    /// Injects a fault into a simulated engine.
+    EngineFault(EngineId, Fault),
+    /// Puts a Plan in force.
+    Publish(Box<Plan>),
+    /// Adds an SA, with its key and the salt of its nonces.
+    SaAdd(Box<SaSpec>, Arc<AeadKey>, [u8; 4]),
+    /// Deletes an SA.
+    SaDelete(u32),
+    /// Lets an outbound SA use the numbers below the limit.
+    SaGrant(u32, u64),
+    /// Tells an outbound SA the Ethernet address of its next hop.
+    SaNextHop(u32, Option<Mac>),
+    /// Replaces the whole SPD of a team, between two packets.
+    Policies(u32, Vec<PolicyWithSas>),
+    /// Watches links by a new socket, and has the kernel look at them often.
+    Links(LinkMonitor, LinkProber),
+    /// Asks for everything.
+    Snapshot,
+}
+
+/// What a command is answered with.
+#[derive(Debug)]
+pub enum Answer {
+    /// Done.
+    Done,
+    /// The epoch that is in force.
+    Epoch(u64),
+    /// Everything.
+    Snapshot(Box<Snapshot>),
+    /// Not done, and why; nothing was changed.
+    Refused(String),
+}

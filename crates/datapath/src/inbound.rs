@@ -1,0 +1,510 @@
+//! The journey in: port, roles, ESP or plain, open, replay window, policy, virtual NIC.
+//!
+//! ```text
+//! handle_member_frames  whose frame is it? may this member accept it? -> parse
+//! plain                 policy: bypass goes up, protect and discard do not
+//! sealed                SPI -> SA -> replay pre-check -> job -> the pool
+//!    ...                engines work side by side, in any order
+//! handle_opened         in order of arrival: ICV -> replay commit -> trailer -> inner packet
+//!                       -> inbound policy -> coalesce -> virtual NIC
+//! ```
+//!
+//! In parallel: opening. In order, per SA: the replay window, which has this one writer, and
+//! delivery. The received frame is kept until its job is done, so that another engine can
+//! open it again.
+
+use std::sync::Arc;
+
+use esprit_crypto::{Direction, JobInput, MAX_OPS, Op, Request};
+use esprit_ipsec::esp;
+use esprit_ipsec::replay::ReplayDrop;
+use esprit_ipsec::sad::Mode;
+use esprit_ipsec::spd::Action;
+use esprit_ipsec::{encap, ids::PolicyId};
+use esprit_packet::buf::LARGE;
+use esprit_packet::parse::{Fragment, Net, Parsed, parse_frame, parse_packet};
+use esprit_packet::{RxFrame, SharedBuf, Slice, Time, TxFrame, VnetHdr};
+use smallvec::SmallVec;
+
+use crate::flight::Flight;
+use crate::l2;
+use crate::outbound::rejected;
+use crate::plan::Mac;
+use crate::sa::{IN_FLIGHT, Ready};
+use crate::transmit::segments_of;
+use crate::verdict::DropReason;
+use crate::worker::Worker;
+
+/// IP protocol numbers (IANA).
+const ESP: u8 = 50;
+const UDP: u8 = 17;
+
+/// One packet being opened.
+#[derive(Clone, Copy, Debug)]
+struct Packet {
+    seq: u64,
+    /// Which of the job's frames it came in.
+    frame: u16,
+    /// Where that frame's layer 3 begins, and how long its header is.
+    l3: u16,
+    l3_len: u16,
+    /// Bytes of ESP.
+    esp_len: u32,
+    /// Where its plaintext goes in the job's output.
+    dst: u32,
+}
+
+/// What is known of a job while its packets are opened.
+#[derive(Debug, Default)]
+pub struct Opening {
+    packets: SmallVec<[Packet; 8]>,
+    input: Option<Arc<JobInput>>,
+}
+
+impl Opening {
+    /// How many packets.
+    pub(crate) fn packets(&self) -> u64 {
+        self.packets.len() as u64
+    }
+}
+
+/// A job in the making: packets of one SA, gathered from one batch of frames.
+#[derive(Default)]
+pub(crate) struct OpenDraft {
+    sa: u32,
+    member: u32,
+    frames: SmallVec<[SharedBuf; 4]>,
+    ops: SmallVec<[Op; 8]>,
+    packets: SmallVec<[Packet; 8]>,
+    dst: u32,
+}
+
+/// An ESP packet within a received frame.
+struct EspAt {
+    start: u32,
+    end: u32,
+}
+
+impl Worker {
+    /// Frames that a member heard on the wire.
+    pub(crate) fn handle_member_frames(
+        &mut self,
+        now: Time,
+        member: u32,
+        frames: &mut Vec<RxFrame>,
+    ) {
+        let mut draft = core::mem::take(&mut self.opening);
+        for frame in frames.drain(..) {
+            let packets = segments_of(frame.buf.len(), &frame.vnet);
+            if let Some(at) = self.members.get_mut(&member) {
+                at.port.rx.count(packets, frame.buf.len() as u64);
+            }
+            if let Err(reason) = self.inbound(now, member, frame, &mut draft) {
+                self.drop_on_member(member, reason, packets);
+            }
+        }
+        self.submit_open(now, &mut draft);
+        self.opening = draft;
+    }
+
+    fn inbound(
+        &mut self,
+        now: Time,
+        member_id: u32,
+        frame: RxFrame,
+        draft: &mut OpenDraft,
+    ) -> Result<(), DropReason> {
+        self.accept(member_id, frame.buf.data())?;
+        let parsed =
+            parse_frame(frame.buf.data(), &frame.vnet).map_err(|_| DropReason::Malformed)?;
+        if matches!(parsed.net, Net::Ipv4) && !parsed.header_checksum_ok(frame.buf.data()) {
+            return Err(DropReason::HeaderChecksum);
+        }
+        let member = self.members.get(&member_id).ok_or(DropReason::NotForUs)?;
+        let team = member.team;
+        if self.is_esp(&parsed, frame.buf.data()) {
+            return self.sealed(now, member_id, frame, &parsed, draft);
+        }
+        self.plain(team, frame, &parsed)
+    }
+
+    /// Whether this member may take a frame with these addresses (DESIGN, "Addresses").
+    fn accept(&self, member_id: u32, frame: &[u8]) -> Result<(), DropReason> {
+        let member = self.members.get(&member_id).ok_or(DropReason::NotForUs)?;
+        let team = self.teams.get(&member.team).ok_or(DropReason::NoPlan)?;
+        let plan = team.plan.as_ref().ok_or(DropReason::NoPlan)?;
+        if frame.len() < l2::ADDRESSES + 2 {
+            return Err(DropReason::Malformed);
+        }
+        let (to, from) = (l2::destination(frame), l2::source(frame));
+        let ours = |mac: Mac| {
+            mac == team.mac
+                || self
+                    .members
+                    .values()
+                    .any(|m| m.team == member.team && m.mac == mac)
+        };
+        if ours(from) {
+            return Err(DropReason::Looped);
+        }
+        if to.is_group() || to == team.mac {
+            return match team.route.receiver {
+                Some(receiver) if receiver == member_id => Ok(()),
+                Some(_) | None => Err(DropReason::Duplicate),
+            };
+        }
+        let accepts = plan
+            .members
+            .iter()
+            .any(|role| role.id == member_id && role.accept);
+        if to == member.mac && accepts && member.alive() {
+            return Ok(());
+        }
+        Err(DropReason::NotForUs)
+    }
+
+    /// Whether a packet is ours to open: ESP, or UDP to a port that an inbound SA listens on.
+    /// IKE shares that port; its packets begin with four zero bytes (RFC 3948 section 2.2).
+    fn is_esp(&self, parsed: &Parsed, frame: &[u8]) -> bool {
+        if !matches!(parsed.net, Net::Ipv4 | Net::Ipv6) || self.sas.sad.is_empty() {
+            return false;
+        }
+        match (parsed.protocol, parsed.ports) {
+            (ESP, _) => true,
+            (UDP, Some((_, to))) if self.sas.sad.listens(to) => {
+                let payload = parsed.payload as usize;
+                frame
+                    .get(payload..payload + 4)
+                    .is_none_or(|marker| marker != [0; 4])
+            }
+            _ => false,
+        }
+    }
+
+    /// A packet that came unprotected: up, if policy lets it.
+    fn plain(
+        &mut self,
+        team_id: u32,
+        mut frame: RxFrame,
+        parsed: &Parsed,
+    ) -> Result<(), DropReason> {
+        let team = self.teams.get_mut(&team_id).ok_or(DropReason::NoPlan)?;
+        match parsed.net {
+            Net::Ipv4 | Net::Ipv6 => {
+                let verdict = team.spd.lookup_in(parsed, frame.buf.data());
+                match verdict.action {
+                    Action::Bypass => {
+                        let packets = segments_of(frame.buf.len(), &frame.vnet);
+                        if let Some(policy) =
+                            verdict.policy.and_then(|id| team.policies.get_mut(&id.0))
+                        {
+                            policy.traffic.count(packets, frame.buf.len() as u64);
+                        }
+                    }
+                    Action::Protect => return Err(DropReason::PlaintextRefused),
+                    Action::Discard => return Err(crate::outbound::discarded(verdict.rule)),
+                }
+            }
+            Net::Encapsulated(_) if team.spd.protects() => return Err(DropReason::Encapsulated),
+            Net::Arp | Net::Other(_) | Net::Encapsulated(_) => {}
+        }
+        if !l2::destination(frame.buf.data()).is_group() {
+            // What came to a member's own address is the team's: its stack knows only that.
+            l2::set_destination(frame.buf.data_mut(), team.mac);
+        }
+        team.up.push_back(TxFrame::pass(frame));
+        Ok(())
+    }
+
+    /// ESP packets of one frame (several in a UDP super-frame) on their way to an engine.
+    fn sealed(
+        &mut self,
+        now: Time,
+        member: u32,
+        frame: RxFrame,
+        parsed: &Parsed,
+        draft: &mut OpenDraft,
+    ) -> Result<(), DropReason> {
+        if parsed.fragment != Fragment::Whole {
+            return Err(DropReason::FragmentDiscard);
+        }
+        let udp = parsed.protocol == UDP;
+        let start = if udp { parsed.payload } else { u32::from(parsed.l4) };
+        let end = parsed.end;
+        if udp && end.saturating_sub(start) == 1 {
+            return Err(DropReason::Keepalive);
+        }
+        let each = match frame.vnet.gso_size {
+            size if udp && frame.vnet.is_gso() && size > 0 => u32::from(size),
+            _ => end.saturating_sub(start).max(1),
+        };
+        let shared = frame.buf.share();
+        let mut at = start;
+        loop {
+            let esp = EspAt {
+                start: at,
+                end: end.min(at + each),
+            };
+            if let Err(reason) = self.open(now, member, &shared, parsed, &esp, draft) {
+                self.drop_on_member(member, reason, 1);
+            }
+            at += each;
+            if at >= end {
+                return Ok(());
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        now: Time,
+        member: u32,
+        frame: &SharedBuf,
+        parsed: &Parsed,
+        at: &EspAt,
+        draft: &mut OpenDraft,
+    ) -> Result<(), DropReason> {
+        let bytes = &frame.data()[at.start as usize..at.end as usize];
+        let header = esp::parse_packet(bytes).map_err(|_| DropReason::EspMalformed)?;
+        let sa_id = self
+            .sas
+            .sad
+            .lookup(header.spi, parsed.dst)
+            .ok_or(DropReason::NoSa)?;
+        if draft.sa != sa_id.0 || draft.member != member || draft.ops.len() == MAX_OPS {
+            self.submit_open(now, draft);
+        }
+        let sa = self
+            .sas
+            .inbound
+            .get_mut(&sa_id.0)
+            .ok_or(DropReason::NoSa)?;
+        let seq = match sa.replay.check(header.seq_lo) {
+            Ok(seq) => seq,
+            Err(drop) => {
+                sa.drops.count(replayed(drop), 1);
+                return Ok(());
+            }
+        };
+        // In transport mode the outer IP header goes before the plaintext again.
+        let l3_len = match sa.spec.mode {
+            Mode::Tunnel => 0,
+            Mode::Transport => u32::from(parsed.l4 - parsed.l3),
+        };
+        let (aad, aad_len) = esp::aad(header.spi, seq, sa.spec.esn);
+        let nonce = esp::nonce(sa.salt, header.iv);
+        let plain = bytes.len() as u32 - (esp::PREFIX_LEN + esp::ICV_LEN) as u32;
+        if (draft.dst + l3_len + plain) as usize > LARGE {
+            self.submit_open(now, draft);
+        }
+        let held = draft
+            .frames
+            .last()
+            .is_some_and(|last| core::ptr::eq(last.data(), frame.data()));
+        if !held {
+            draft.frames.push(frame.clone());
+        }
+        draft.sa = sa_id.0;
+        draft.member = member;
+        let index = (draft.frames.len() - 1) as u16;
+        let dst = draft.dst + l3_len;
+        draft.ops.push(Op {
+            nonce,
+            aad,
+            aad_len,
+            frame: index,
+            prefix: (0, 0),
+            head: (0, 0),
+            tail: (0, 0),
+            body: (at.start + esp::PREFIX_LEN as u32, at.end),
+            dst,
+        });
+        draft.packets.push(Packet {
+            seq,
+            frame: index,
+            l3: parsed.l3,
+            l3_len: parsed.l4 - parsed.l3,
+            esp_len: bytes.len() as u32,
+            dst,
+        });
+        draft.dst = dst + plain;
+        Ok(())
+    }
+
+    fn submit_open(&mut self, now: Time, draft: &mut OpenDraft) {
+        draft.dst = 0;
+        let input = Arc::new(JobInput {
+            frames: core::mem::take(&mut draft.frames),
+            headers: Vec::new(),
+            ops: core::mem::take(&mut draft.ops),
+        });
+        let packets = core::mem::take(&mut draft.packets);
+        if packets.is_empty() {
+            return;
+        }
+        let Some(sa) = self.sas.inbound.get_mut(&draft.sa) else {
+            return;
+        };
+        let count = packets.len() as u64;
+        if sa.release.len() >= IN_FLIGHT {
+            sa.drops.count(DropReason::EngineFull, count);
+            return;
+        }
+        let request = Request {
+            team: sa.spec.team,
+            key: Arc::clone(&sa.key),
+            direction: Direction::Open,
+            input: Arc::clone(&input),
+            member: Some(draft.member),
+        };
+        match self.pool.submit(now, &self.buffers, request) {
+            Ok((ticket, _)) => {
+                let place = sa.release.push(Opening {
+                    packets,
+                    input: Some(input),
+                });
+                self.flights.insert(ticket, Flight::Open(draft.sa, place));
+            }
+            Err((_, reject)) => sa.drops.count(rejected(reject), count),
+        }
+    }
+
+    /// Opened jobs of an SA whose turn has come.
+    pub(crate) fn handle_opened(&mut self, sa_id: u32) {
+        while let Some(sa) = self.sas.inbound.get_mut(&sa_id)
+            && let Some(ready) = sa.release.pop()
+        {
+            self.deliver(sa_id, ready);
+        }
+        if let Some(sa) = self.sas.inbound.get(&sa_id)
+            && sa.deleted
+            && sa.release.is_empty()
+        {
+            self.sas.inbound.remove(&sa_id);
+        }
+    }
+
+    fn deliver(&mut self, sa_id: u32, ready: Ready<Opening>) {
+        let Some(sa) = self.sas.inbound.get_mut(&sa_id) else {
+            return;
+        };
+        let Some(team) = self.teams.get_mut(&sa.spec.team) else {
+            return;
+        };
+        let Some(input) = ready.meta.input else {
+            return;
+        };
+        let mut dst = ready.dst;
+        let mut accepted: SmallVec<[(l2::Header, u32, Parsed); 8]> = SmallVec::new();
+        for (n, packet) in ready.meta.packets.iter().enumerate() {
+            let Some(outer) = input.frames.get(usize::from(packet.frame)) else {
+                continue;
+            };
+            let checked = if ready.bad_icv >> n & 1 == 1 {
+                Err(DropReason::Icv)
+            } else {
+                sa.replay
+                    .commit(packet.seq)
+                    .map_err(replayed)
+                    .and_then(|()| inner(sa.spec.mode, packet, outer.data(), dst.data_mut()))
+            };
+            let checked = checked.and_then(|(start, parsed)| {
+                let verdict = team.spd.lookup_in(&parsed, &dst.data()[start as usize..]);
+                let covered = match sa.spec.policy {
+                    Some(policy) => verdict.policy == Some(PolicyId(policy)),
+                    None => true,
+                };
+                if verdict.action != Action::Protect || !covered {
+                    return Err(DropReason::InboundPolicy);
+                }
+                if let Some(policy) = verdict.policy.and_then(|id| team.policies.get_mut(&id.0)) {
+                    policy.traffic.count(1, u64::from(parsed.end));
+                }
+                Ok((start, parsed))
+            });
+            match checked {
+                Ok((start, parsed)) => {
+                    sa.traffic.count(1, u64::from(packet.esp_len));
+                    let ethertype = match parsed.net {
+                        Net::Ipv6 => l2::IPV6,
+                        Net::Ipv4 | Net::Arp | Net::Other(_) | Net::Encapsulated(_) => l2::IPV4,
+                    };
+                    let mut eth = l2::retyped(outer.data(), usize::from(packet.l3), ethertype);
+                    l2::set_destination(&mut eth, team.mac);
+                    accepted.push((eth, start, parsed));
+                }
+                Err(reason) => sa.drops.count(reason, 1),
+            }
+        }
+        let opened = dst.share();
+        let mut out = Vec::new();
+        for (eth, start, parsed) in accepted {
+            let slice = Slice {
+                buf: opened.clone(),
+                start,
+                end: start + parsed.end,
+            };
+            match <&[u8; 14]>::try_from(eth.as_slice()) {
+                Ok(eth) => team.coalescer.push(eth, slice, &parsed, &mut out),
+                // Tagged: as it is. The tag is part of the frame, not of the packet.
+                Err(_) => out.push(TxFrame {
+                    vnet: VnetHdr::default(),
+                    head: SmallVec::from_slice(&eth),
+                    body: smallvec::smallvec![slice],
+                }),
+            }
+        }
+        team.up.extend(out);
+    }
+}
+
+/// The packet inside: where it begins in the output, and what it is.
+fn inner(
+    mode: Mode,
+    packet: &Packet,
+    outer: &[u8],
+    dst: &mut [u8],
+) -> Result<(u32, Parsed), DropReason> {
+    let at = packet.dst as usize;
+    let plain_len = packet.esp_len as usize - esp::PREFIX_LEN - esp::ICV_LEN;
+    let plain = &mut dst[at..at + plain_len];
+    let trailer = esp::parse_trailer(plain).map_err(|_| DropReason::Trailer)?;
+    if trailer.is_dummy() {
+        return Err(DropReason::Dummy);
+    }
+    let l3 = usize::from(packet.l3);
+    let outer_header = &outer[l3..l3 + usize::from(packet.l3_len)];
+    let start = match mode {
+        Mode::Tunnel => {
+            let inner = &mut plain[..trailer.payload_len];
+            encap::decapsulate_ecn(outer_header, inner).map_err(|_| DropReason::InnerMalformed)?;
+            at
+        }
+        Mode::Transport => {
+            let start = at - usize::from(packet.l3_len);
+            let (header, payload) = (&mut dst[start..at], trailer.payload_len);
+            encap::restore_transport(outer_header, header, payload, trailer.next_header)
+                .map_err(|_| DropReason::InnerMalformed)?;
+            start
+        }
+    };
+    let end = at + trailer.payload_len;
+    let parsed = parse_packet(&dst[start..end]).map_err(|_| DropReason::InnerMalformed)?;
+    let announced = match (mode, trailer.next_header) {
+        (Mode::Transport, _) => true,
+        (Mode::Tunnel, esp::NEXT_HEADER_IPV4) => matches!(parsed.net, Net::Ipv4),
+        (Mode::Tunnel, esp::NEXT_HEADER_IPV6) => matches!(parsed.net, Net::Ipv6),
+        (Mode::Tunnel, _) => false,
+    };
+    if !announced {
+        return Err(DropReason::InnerMalformed);
+    }
+    Ok((start as u32, parsed))
+}
+
+fn replayed(drop: ReplayDrop) -> DropReason {
+    match drop {
+        ReplayDrop::Duplicate => DropReason::ReplayDuplicate,
+        ReplayDrop::TooOld | ReplayDrop::Zero => DropReason::ReplayTooOld,
+    }
+}

@@ -1,0 +1,504 @@
+//! The journey out: virtual NIC, policy, placement, numbers, seal, release, port.
+//!
+//! ```text
+//! handle_host_frames   parse once -> policy: bypass | discard | protect
+//! protect              SA by member -> numbers for all segments -> job
+//! submit               the pool places the job on an engine
+//!    ...               engines work side by side, in any order
+//! handle_sealed        back in the SA's order -> outer headers -> the member's queue
+//! ```
+//!
+//! In parallel: sealing. In order, per SA: numbering and release, both here, on the SA's home
+//! worker. Nothing is sealed in place: the job reads the super-frame as the host wrote it, so
+//! that another engine can do the same job again from the same bytes (rule 2).
+
+use std::sync::Arc;
+
+use esprit_crypto::{Direction, JobInput, MAX_OPS, Op, Reject, Request};
+use esprit_ipsec::encap::{OuterTemplate, UDP_CHECKSUM};
+use esprit_ipsec::esp;
+use esprit_ipsec::sad::Mode;
+use esprit_ipsec::seq::SeqError;
+use esprit_ipsec::spd::{Action, Rule};
+use esprit_packet::buf::LARGE;
+use esprit_packet::flow::FlowKey;
+use esprit_packet::parse::{Net, Parsed, parse_frame};
+use esprit_packet::segment::{Segment, segments};
+use esprit_packet::vnet_hdr::{GSO_UDP_L4, NEEDS_CSUM};
+use esprit_packet::{RxFrame, SharedBuf, Slice, Time, TxFrame, VnetHdr};
+use smallvec::SmallVec;
+
+use crate::events::Event;
+use crate::flight::Flight;
+use crate::l2;
+use crate::plan::Mac;
+use crate::sa::{IN_FLIGHT, Ready};
+use crate::transmit::segments_of;
+use crate::verdict::DropReason;
+use crate::worker::Worker;
+
+/// Segments of one UDP super-frame at most: UDP_MAX_SEGMENTS of linux/udp.h before 6.9 (later
+/// kernels take 128).
+const GSO_SEGMENTS: u32 = 64;
+
+/// Bytes of ESP in one UDP super-frame at most: an IP packet of 65,535 less IPv6 and UDP headers.
+const GSO_BYTES: u32 = 65_535 - 40 - 8;
+
+/// Sealed packets that leave by the same member behind the same outer header, as one UDP
+/// super-frame or one by one.
+#[derive(Debug)]
+pub struct Group {
+    member: u32,
+    /// Ethernet header; its source is written at release, by the member that sends.
+    eth: l2::Header,
+    outer: OuterTemplate,
+    /// Where the first ESP packet lies in the job's output.
+    start: u32,
+    count: u32,
+    /// Bytes of each ESP packet but the last.
+    each: u32,
+    /// Bytes of the last.
+    last: u32,
+}
+
+impl Group {
+    fn bytes(&self) -> u32 {
+        self.each * (self.count - 1) + self.last
+    }
+
+    /// Whether one more ESP packet of `len` bytes can join: all but the last are of one size.
+    fn takes(&self, len: u32) -> bool {
+        self.last == self.each
+            && len <= self.each
+            && self.count < GSO_SEGMENTS
+            && self.bytes() + len <= GSO_BYTES
+    }
+}
+
+/// What is known of a job while its packets are sealed.
+#[derive(Debug, Default)]
+pub struct Sealing {
+    groups: SmallVec<[Group; 2]>,
+    packets: u32,
+}
+
+impl Sealing {
+    /// How many packets.
+    pub(crate) fn packets(&self) -> u64 {
+        u64::from(self.packets)
+    }
+}
+
+/// A job in the making: packets of one SA, gathered from one batch of frames.
+#[derive(Default)]
+pub(crate) struct Draft {
+    sa: u32,
+    member: u32,
+    frames: SmallVec<[SharedBuf; 4]>,
+    headers: Vec<u8>,
+    ops: SmallVec<[Op; 8]>,
+    meta: Sealing,
+    dst: u32,
+    segments: Vec<Segment>,
+}
+
+impl Worker {
+    /// Frames that the host sent through the team's virtual NIC.
+    pub(crate) fn handle_host_frames(&mut self, now: Time, team: u32, frames: &mut Vec<RxFrame>) {
+        let mut draft = core::mem::take(&mut self.draft);
+        for frame in frames.drain(..) {
+            let packets = segments_of(frame.buf.len(), &frame.vnet);
+            if let Some(at) = self.teams.get_mut(&team) {
+                at.tap.rx.count(packets, frame.buf.len() as u64);
+            }
+            if let Err(reason) = self.outbound(now, team, frame, &mut draft)
+                && let Some(at) = self.teams.get_mut(&team)
+            {
+                at.drops.count(reason, packets);
+            }
+        }
+        self.submit(now, &mut draft);
+        self.draft = draft;
+    }
+
+    fn outbound(
+        &mut self,
+        now: Time,
+        team_id: u32,
+        mut frame: RxFrame,
+        draft: &mut Draft,
+    ) -> Result<(), DropReason> {
+        let parsed =
+            parse_frame(frame.buf.data(), &frame.vnet).map_err(|_| DropReason::Malformed)?;
+        let team = self.teams.get_mut(&team_id).ok_or(DropReason::NoPlan)?;
+        let plan = team.plan.as_ref().ok_or(DropReason::NoPlan)?;
+
+        // ARP, ND, broadcast, multicast and non-IP leave by the receiver with the team's MAC.
+        let by_receiver = match parsed.net {
+            Net::Ipv4 | Net::Ipv6 => {
+                l2::destination(frame.buf.data()).is_group() || parsed.is_neighbour_discovery()
+            }
+            Net::Encapsulated(_) if team.spd.protects() => return Err(DropReason::Encapsulated),
+            Net::Arp | Net::Other(_) | Net::Encapsulated(_) => true,
+        };
+        if matches!(parsed.net, Net::Ipv4 | Net::Ipv6) {
+            let verdict = team.spd.lookup_out(&parsed, frame.buf.data());
+            let policy = verdict
+                .policy
+                .and_then(|id| team.policies.get_mut(&id.0));
+            match verdict.action {
+                Action::Bypass => {
+                    if let Some(policy) = policy {
+                        let packets = segments_of(frame.buf.len(), &frame.vnet);
+                        policy.traffic.count(packets, frame.buf.len() as u64);
+                    }
+                }
+                Action::Discard => return Err(discarded(verdict.rule)),
+                Action::Protect => {
+                    let policy = policy.ok_or(DropReason::NoSa)?;
+                    let hash = FlowKey::of(&parsed).hash(0);
+                    if team.route.receiver.is_none() {
+                        return Err(DropReason::NoMember);
+                    }
+                    let (member, sa) = policy
+                        .choose(team.route.transmit(hash), team.route.single)
+                        .ok_or(DropReason::NoSa)?;
+                    let packets = segments_of(frame.buf.len(), &frame.vnet);
+                    policy.traffic.count(packets, frame.buf.len() as u64);
+                    return self.protect(now, sa, member, frame, &parsed, draft);
+                }
+            }
+        }
+        let (member, mac) = if by_receiver {
+            (team.route.receiver, Some(team.mac))
+        } else {
+            let member = team.route.transmit(FlowKey::of(&parsed).hash(0));
+            (member, None)
+        };
+        let _ = plan;
+        let member = member.ok_or(DropReason::NoMember)?;
+        let mac = mac
+            .or_else(|| self.source_mac(team_id, member))
+            .ok_or(DropReason::NoMember)?;
+        // Its source address may have to change again if the member dies before it is sent,
+        // so the addresses stand in the frame's own head.
+        let head = SmallVec::from_slice(&frame.buf.data()[..l2::ADDRESSES]);
+        frame.buf.pop_front(l2::ADDRESSES);
+        let mut out = TxFrame::pass(frame);
+        out.head = head;
+        l2::set_source(&mut out.head, mac);
+        self.queue(member, out);
+        Ok(())
+    }
+
+    /// Numbers the segments of `frame` and adds them to the job in the making.
+    fn protect(
+        &mut self,
+        now: Time,
+        sa_id: u32,
+        member: u32,
+        frame: RxFrame,
+        parsed: &Parsed,
+        draft: &mut Draft,
+    ) -> Result<(), DropReason> {
+        if draft.sa != sa_id || draft.member != member {
+            self.submit(now, draft);
+        }
+        let sa = self.sas.outbound.get(&sa_id).filter(|sa| !sa.deleted);
+        let sa = sa.ok_or(DropReason::NoSa)?;
+        let l3 = usize::from(parsed.l3);
+        let frame_bytes = frame.buf.data();
+        let packet = &frame_bytes[l3..parsed.end as usize];
+        let outer = OuterTemplate::new(&sa.spec, packet, parsed)
+            .map_err(|_| DropReason::SaMismatch)?;
+        let mut eth = l2::retyped(frame_bytes, l3, outer.ethertype());
+        if sa.spec.mode == Mode::Tunnel {
+            let next_hop = sa.next_hop.ok_or(DropReason::NoNextHop)?;
+            l2::set_destination(&mut eth, next_hop);
+        }
+
+        let packets = segments_of(frame.buf.len(), &frame.vnet) as usize;
+        if draft.ops.len() + packets > MAX_OPS
+            || draft.dst as usize + frame.buf.len() + packets * OVERHEAD > LARGE
+        {
+            self.submit(now, draft);
+        }
+        let mut cut = core::mem::take(&mut draft.segments);
+        cut.clear();
+        let from = draft.headers.len();
+        let result = segments(
+            frame.buf.data(),
+            parsed,
+            &frame.vnet,
+            &mut draft.headers,
+            esp::PREFIX_LEN,
+            esp::TRAILER_MAX,
+            &mut cut,
+        );
+        if result.is_err() {
+            draft.headers.truncate(from);
+            draft.segments = cut;
+            return Err(DropReason::Segmentation);
+        }
+        // All numbers of a super-frame at once: it goes whole or not at all.
+        let first_number = match self.reserve(now, sa_id, cut.len() as u32) {
+            Ok(first) => first,
+            Err(reason) => {
+                draft.headers.truncate(from);
+                draft.segments = cut;
+                return Err(reason);
+            }
+        };
+        let shared = frame.buf.share();
+        draft.sa = sa_id;
+        draft.member = member;
+        let mut index = None;
+        for (segment, seq) in cut.iter().zip(first_number..) {
+            if draft.ops.len() == MAX_OPS {
+                // More segments than a job holds: the rest of the headers go with the next.
+                let headers = draft.headers.clone();
+                self.submit(now, draft);
+                draft.headers = headers;
+                draft.sa = sa_id;
+                draft.member = member;
+                index = None;
+            }
+            let frame = *index.get_or_insert_with(|| {
+                draft.frames.push(shared.clone());
+                draft.frames.len() - 1
+            });
+            self.add(draft, segment, seq, frame, parsed, &eth, &outer);
+        }
+        draft.segments = cut;
+        Ok(())
+    }
+
+    /// The first of `count` sequence numbers, all of them the caller's.
+    fn reserve(&mut self, now: Time, sa_id: u32, count: u32) -> Result<u64, DropReason> {
+        let sa = self.sas.outbound.get_mut(&sa_id).ok_or(DropReason::NoSa)?;
+        let first = match sa.seq.reserve(count) {
+            Ok(range) => range.first,
+            Err(SeqError::NotGranted) => return Err(DropReason::SaNotGranted),
+            Err(SeqError::Exhausted) => {
+                if !sa.exhausted {
+                    sa.exhausted = true;
+                    self.events.push(now, Event::SaExhausted { sa: sa_id });
+                }
+                return Err(DropReason::SaExhausted);
+            }
+        };
+        if sa.seq.needs_grant()
+            && let Some(next) = sa.seq.next()
+        {
+            self.events.push(now, Event::SaGrant { sa: sa_id, next });
+        }
+        Ok(first)
+    }
+
+    /// Adds one numbered segment to the job: what is copied, what is sealed, what leaves where.
+    #[expect(clippy::too_many_arguments, reason = "one segment's facts, all borrowed")]
+    fn add(
+        &self,
+        draft: &mut Draft,
+        segment: &Segment,
+        seq: u64,
+        frame: usize,
+        parsed: &Parsed,
+        eth: &l2::Header,
+        outer: &OuterTemplate,
+    ) {
+        let Some(sa) = self.sas.outbound.get(&draft.sa) else {
+            return;
+        };
+        let spec = &sa.spec;
+        // In transport mode the IP header is not part of what is sealed: it becomes the outer.
+        let (skip, next_header) = match spec.mode {
+            Mode::Tunnel if matches!(parsed.net, Net::Ipv6) => (0, esp::NEXT_HEADER_IPV6),
+            Mode::Tunnel => (0, esp::NEXT_HEADER_IPV4),
+            Mode::Transport => (usize::from(parsed.l4 - parsed.l3), parsed.protocol),
+        };
+        let head = segment.head.start as usize + skip..segment.head.end as usize;
+        // The prefix stands before the plaintext, over what is no longer needed.
+        let prefix = head.start - esp::PREFIX_LEN..head.start;
+        if let Some(out) = draft.headers[prefix.clone()].first_chunk_mut() {
+            esp::write_prefix(out, spec.spi, seq);
+        }
+        let plain = head.len() + segment.body.len();
+        let trailer = esp::trailer_len(plain);
+        let tail = head.end..head.end + trailer;
+        esp::write_trailer(&mut draft.headers[tail.clone()], esp::pad_len(plain), next_header);
+        let (aad, aad_len) = esp::aad(spec.spi, seq, spec.esn);
+        let len = esp::sealed_len(plain) as u32;
+        draft.ops.push(Op {
+            nonce: esp::nonce(sa.salt, esp::iv(seq)),
+            aad,
+            aad_len,
+            frame: frame as u16,
+            prefix: (prefix.start as u32, prefix.end as u32),
+            head: (head.start as u32, head.end as u32),
+            tail: (tail.start as u32, tail.end as u32),
+            body: (segment.body.start, segment.body.end),
+            dst: draft.dst,
+        });
+        let member = draft.member;
+        let joins = draft.meta.groups.last().is_some_and(|group| {
+            group.takes(len)
+                && group.member == member
+                && group.eth == *eth
+                && group.outer.joins(outer)
+        });
+        match draft.meta.groups.last_mut() {
+            Some(group) if joins => {
+                group.count += 1;
+                group.last = len;
+            }
+            Some(_) | None => draft.meta.groups.push(Group {
+                member,
+                eth: eth.clone(),
+                outer: outer.clone(),
+                start: draft.dst,
+                count: 1,
+                each: len,
+                last: len,
+            }),
+        }
+        draft.meta.packets += 1;
+        draft.dst += len;
+    }
+
+    /// Gives the job in the making to the pool, and starts the next.
+    fn submit(&mut self, now: Time, draft: &mut Draft) {
+        draft.dst = 0;
+        if draft.ops.is_empty() {
+            draft.frames.clear();
+            draft.headers.clear();
+            return;
+        }
+        let input = Arc::new(JobInput {
+            frames: core::mem::take(&mut draft.frames),
+            headers: core::mem::take(&mut draft.headers),
+            ops: core::mem::take(&mut draft.ops),
+        });
+        let meta = core::mem::take(&mut draft.meta);
+        let Some(sa) = self.sas.outbound.get_mut(&draft.sa) else {
+            return;
+        };
+        let packets = u64::from(meta.packets);
+        if sa.release.len() >= IN_FLIGHT {
+            sa.drops.count(DropReason::EngineFull, packets);
+            return;
+        }
+        let request = Request {
+            team: sa.spec.team,
+            key: Arc::clone(&sa.key),
+            direction: Direction::Seal,
+            input,
+            member: Some(draft.member),
+        };
+        match self.pool.submit(now, &self.buffers, request) {
+            Ok((ticket, _)) => {
+                let place = sa.release.push(meta);
+                self.flights.insert(ticket, Flight::Seal(draft.sa, place));
+            }
+            Err((_, reject)) => sa.drops.count(rejected(reject), packets),
+        }
+    }
+
+    /// Sealed jobs of an SA whose turn has come: outer headers on, and to the member.
+    pub(crate) fn handle_sealed(&mut self, sa_id: u32) {
+        while let Some(sa) = self.sas.outbound.get_mut(&sa_id)
+            && let Some(ready) = sa.release.pop()
+        {
+            let id = sa.ip_id;
+            sa.ip_id = sa.ip_id.wrapping_add(ready.meta.packets as u16);
+            sa.traffic
+                .count(u64::from(ready.meta.packets), ready.dst.len() as u64);
+            let team = sa.spec.team;
+            self.emit(team, id, ready);
+        }
+        if let Some(sa) = self.sas.outbound.get(&sa_id)
+            && sa.deleted
+            && sa.release.is_empty()
+        {
+            self.sas.outbound.remove(&sa_id);
+        }
+    }
+
+    fn emit(&mut self, team: u32, mut id: u16, ready: Ready<Sealing>) {
+        let sealed = ready.dst.share();
+        for group in ready.meta.groups {
+            let Some(mac) = self.source_mac(team, group.member) else {
+                self.drop_on_member(group.member, DropReason::PortDown, u64::from(group.count));
+                continue;
+            };
+            if group.outer.is_udp() && group.count > 1 {
+                let frame = group.frame(mac, id, group.start, group.bytes(), &sealed);
+                self.queue(group.member, frame);
+            } else {
+                for n in 0..group.count {
+                    let start = group.start + n * group.each;
+                    let len = if n + 1 == group.count { group.last } else { group.each };
+                    let at = id.wrapping_add(n as u16);
+                    let frame = group.frame(mac, at, start, len, &sealed);
+                    self.queue(group.member, frame);
+                }
+            }
+            id = id.wrapping_add(group.count as u16);
+        }
+    }
+}
+
+/// Bytes that ESP adds to a segment at most, its own headers included: inner headers 60 + 60,
+/// SPI and number 8, IV 8, trailer 5, ICV 16.
+const OVERHEAD: usize = 160;
+
+impl Group {
+    /// The frame that carries the ESP bytes `start..start + len` of `sealed`.
+    fn frame(&self, mac: Mac, id: u16, start: u32, len: u32, sealed: &SharedBuf) -> TxFrame {
+        let segmented = len > self.each;
+        let mut head: SmallVec<[u8; 128]> = SmallVec::from_slice(&self.eth);
+        l2::set_source(&mut head, mac);
+        let checksum = self.outer.write(&mut head, id, len as usize, segmented);
+        let mut vnet = VnetHdr {
+            hdr_len: head.len() as u16,
+            ..VnetHdr::default()
+        };
+        if let Some(udp) = checksum {
+            vnet.flags = NEEDS_CSUM;
+            vnet.csum_start = udp as u16;
+            vnet.csum_offset = UDP_CHECKSUM as u16;
+        }
+        if segmented {
+            vnet.gso_type = GSO_UDP_L4;
+            vnet.gso_size = self.each as u16;
+        }
+        TxFrame {
+            vnet,
+            head,
+            body: smallvec::smallvec![Slice {
+                buf: sealed.clone(),
+                start,
+                end: start + len,
+            }],
+        }
+    }
+}
+
+/// Why a policy look-up ended in discard.
+pub(crate) fn discarded(rule: Rule) -> DropReason {
+    match rule {
+        Rule::Policy | Rule::Builtin(_) => DropReason::PolicyDiscard,
+        Rule::Default | Rule::Protected => DropReason::DefaultDiscard,
+        Rule::Fragment => DropReason::FragmentDiscard,
+        Rule::Encapsulated => DropReason::Encapsulated,
+    }
+}
+
+/// Why the pool did not take a job.
+pub(crate) fn rejected(reject: Reject) -> DropReason {
+    match reject {
+        Reject::NoEngine => DropReason::NoEngine,
+        Reject::Full => DropReason::EngineFull,
+        Reject::NoMemory => DropReason::NoMemory,
+    }
+}

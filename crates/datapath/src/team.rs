@@ -1,0 +1,129 @@
+//! A team as the data plane holds it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use esprit_ipsec::spd::Spd;
+use esprit_packet::TxFrame;
+use esprit_packet::coalesce::Coalescer;
+
+use crate::counters::Traffic;
+use crate::plan::{Mac, Plan};
+use crate::route::Route;
+use crate::verdict::Drops;
+
+/// Bytes of an IP packet at most; what a coalesced super-frame may grow to.
+const MAX_PACKET: usize = 65_535;
+
+/// The outbound SAs of one policy (a bundle in balance-alb, one per carrying member) and what
+/// it has done.
+#[derive(Debug, Default)]
+pub struct PolicyState {
+    /// `(member, SA)`; no member: the SA goes by whichever member carries it.
+    pub sas: Vec<(Option<u32>, u32)>,
+    /// What matched, both directions.
+    pub traffic: Traffic,
+}
+
+impl PolicyState {
+    /// The SA and the member for a flow that hashes to `flow_member`; a policy with only one
+    /// SA stays on `single`, since one SA over several links loses packets in the peer's
+    /// replay window.
+    #[must_use]
+    pub fn choose(&self, flow_member: Option<u32>, single: Option<u32>) -> Option<(u32, u32)> {
+        let member = flow_member?;
+        if let Some(&(_, sa)) = self.sas.iter().find(|(of, _)| *of == Some(member)) {
+            return Some((member, sa));
+        }
+        let single = single?;
+        self.sas
+            .iter()
+            .find(|(of, _)| *of == Some(single))
+            .or_else(|| self.sas.iter().find(|(of, _)| of.is_none()))
+            .map(|&(_, sa)| (single, sa))
+    }
+}
+
+/// A team.
+pub struct Team {
+    /// Its id.
+    pub id: u32,
+    /// Its one MAC.
+    pub mac: Mac,
+    /// The Plan in force.
+    pub plan: Option<Plan>,
+    /// The Plan less what was latched since.
+    pub route: Route,
+    /// The ordered policies.
+    pub spd: Spd,
+    /// What belongs to each policy.
+    pub policies: BTreeMap<u32, PolicyState>,
+    /// Joins TCP segments before the TAP write.
+    pub coalescer: Coalescer,
+    /// Frames on their way up.
+    pub up: VecDeque<TxFrame>,
+    /// Why packets of this team went no further.
+    pub drops: Drops,
+    /// From the host (rx) and to it (tx).
+    pub tap: Traffic2,
+}
+
+/// Traffic in both directions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traffic2 {
+    /// Received.
+    pub rx: Traffic,
+    /// Sent.
+    pub tx: Traffic,
+}
+
+impl Team {
+    /// A team whose doors are closed until its first Plan.
+    #[must_use]
+    pub fn new(id: u32, mac: Mac) -> Self {
+        Self {
+            id,
+            mac,
+            plan: None,
+            route: Route::closed(),
+            spd: Spd::default(),
+            policies: BTreeMap::new(),
+            coalescer: Coalescer::new(MAX_PACKET),
+            up: VecDeque::new(),
+            drops: Drops::default(),
+            tap: Traffic2::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(sas: &[(Option<u32>, u32)]) -> PolicyState {
+        PolicyState {
+            sas: sas.to_vec(),
+            traffic: Traffic::default(),
+        }
+    }
+
+    #[test]
+    fn a_bundle_goes_by_the_flow_s_member() {
+        let bundle = policy(&[(Some(1), 11), (Some(2), 12)]);
+        assert_eq!(bundle.choose(Some(2), Some(1)), Some((2, 12)));
+        assert_eq!(bundle.choose(None, Some(1)), None);
+    }
+
+    #[test]
+    fn one_sa_stays_on_one_member() {
+        let one = policy(&[(None, 10)]);
+        assert_eq!(one.choose(Some(2), Some(1)), Some((1, 10)));
+        assert_eq!(one.choose(Some(1), Some(1)), Some((1, 10)));
+        assert_eq!(policy(&[]).choose(Some(1), Some(1)), None);
+    }
+
+    #[test]
+    fn a_member_without_an_sa_of_its_own_uses_the_single_s() {
+        let bundle = policy(&[(Some(1), 11), (Some(2), 12)]);
+        assert_eq!(bundle.choose(Some(3), Some(1)), Some((1, 11)));
+    }
+}

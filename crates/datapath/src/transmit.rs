@@ -1,0 +1,138 @@
+//! The last step: queues towards the ports.
+
+use esprit_packet::{Time, TxFrame};
+use esprit_port::{PortCounters, PortError};
+
+use crate::l2;
+use crate::member::TX_QUEUE;
+use crate::plan::{Mac, SourceMac};
+use crate::verdict::DropReason;
+use crate::worker::{Io, Worker};
+
+impl Worker {
+    /// Queues a frame whose head holds its Ethernet addresses for `member`, or for who took
+    /// over since it was chosen. Full: dropped and counted.
+    pub(crate) fn queue(&mut self, member: u32, frame: TxFrame) {
+        let Some(at) = self.members.get_mut(&member) else {
+            return;
+        };
+        if at.alive() {
+            if at.tx.len() < TX_QUEUE {
+                at.tx.push_back(frame);
+            } else {
+                at.drops.count(DropReason::TxQueueFull, 1);
+            }
+            return;
+        }
+        let heir = self.teams.get(&at.team).and_then(|team| team.route.single);
+        match heir {
+            Some(heir) if heir != member => self.queue_from(member, heir, frame),
+            Some(_) | None => self.drop_on_member(member, DropReason::PortDown, 1),
+        }
+    }
+
+    /// Queues for `heir` what was made for `lost`: where members send their own address, it
+    /// is now the heir's.
+    pub(crate) fn queue_from(&mut self, lost: u32, heir: u32, mut frame: TxFrame) {
+        let (Some(from), Some(to)) = (self.members.get(&lost), self.members.get(&heir)) else {
+            return;
+        };
+        if frame.head.len() >= l2::ADDRESSES && l2::source(&frame.head) == from.mac {
+            let mac = to.mac;
+            l2::set_source(&mut frame.head, mac);
+        }
+        if let Some(to) = self.members.get_mut(&heir) {
+            if to.tx.len() < TX_QUEUE {
+                to.tx.push_back(frame);
+            } else {
+                to.drops.count(DropReason::TxQueueFull, 1);
+            }
+        }
+    }
+
+    /// What `member` sends as source of unicast IP.
+    pub(crate) fn source_mac(&self, team: u32, member: u32) -> Option<Mac> {
+        let team = self.teams.get(&team)?;
+        match team.plan.as_ref()?.mac {
+            SourceMac::Team => Some(team.mac),
+            SourceMac::Member => self.members.get(&member).map(|m| m.mac),
+        }
+    }
+
+    pub(crate) fn drop_on_member(&mut self, member: u32, reason: DropReason, packets: u64) {
+        if let Some(member) = self.members.get_mut(&member) {
+            member.drops.count(reason, packets);
+        }
+    }
+
+    /// Whether frames wait for this member's device.
+    #[must_use]
+    pub fn member_waits(&self, member: u32) -> bool {
+        self.members
+            .get(&member)
+            .is_some_and(|member| !member.tx.is_empty())
+    }
+
+    /// Gives the ports what they will take.
+    pub(crate) fn send(&mut self, now: Time, io: &mut dyn Io) -> bool {
+        let mut sent = 0;
+        for (&id, team) in &mut self.teams {
+            let mut out = Vec::new();
+            team.coalescer.flush(&mut out);
+            team.up.extend(out);
+            if team.up.is_empty() {
+                continue;
+            }
+            let Some(port) = io.tap(id) else {
+                team.up.clear();
+                continue;
+            };
+            let mut stats = PortCounters::default();
+            // The virtual NIC takes a frame at once or never: what is left would only age.
+            let _ = port.send(&mut team.up, &mut stats);
+            team.drops
+                .count(DropReason::PortRefused, stats.tx_dropped + team.up.len() as u64);
+            team.up.clear();
+            team.tap.tx.count(stats.tx_frames, stats.tx_bytes);
+            sent += 1;
+        }
+        let mut lost = Vec::new();
+        for (&id, member) in &mut self.members {
+            if member.tx.is_empty() {
+                continue;
+            }
+            let Some(port) = io.member(id) else {
+                lost.push((id, PortError::Gone));
+                continue;
+            };
+            let mut stats = PortCounters::default();
+            match port.send(&mut member.tx, &mut stats) {
+                Ok(0) => {}
+                Ok(_) => sent += 1,
+                Err(error) => lost.push((id, error)),
+            }
+            member.port.tx.count(stats.tx_frames, stats.tx_bytes);
+            member.drops.count(DropReason::PortRefused, stats.tx_dropped);
+        }
+        for (id, error) in lost {
+            match error {
+                PortError::Gone => {
+                    self.port_gone(now, id);
+                    io.close_member(id);
+                }
+                // Down: the link socket says so too, and first; what waits is moved then.
+                PortError::Down | PortError::Io(_) => {}
+            }
+        }
+        sent > 0
+    }
+}
+
+/// How many packets a frame of `len` bytes stands for.
+pub(crate) fn segments_of(len: usize, vnet: &esprit_packet::VnetHdr) -> u64 {
+    if !vnet.is_gso() || vnet.gso_size == 0 {
+        return 1;
+    }
+    let payload = len.saturating_sub(usize::from(vnet.hdr_len)).max(1);
+    payload.div_ceil(usize::from(vnet.gso_size)) as u64
+}

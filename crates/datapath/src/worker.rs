@@ -1,0 +1,205 @@
+//! The worker: a step function over everything that a data-plane thread owns.
+//!
+//! | verbs | what they do |
+//! | --- | --- |
+//! | [`Worker::step`] | takes what came in, moves it on, sends what is ready |
+//! | `team_add`, `member_add`, `sa_add`, `publish`, … | commands; applied between two steps |
+//! | [`Worker::snapshot`] | everything there is to see |
+//!
+//! The caller owes monotonic time, and a step when a port is readable, an engine woke it, or
+//! [`Progress::next`] has come. Nothing below reads a clock, sleeps, or calls the system but
+//! through [`Io`]; given the same inputs it does the same things.
+
+use std::collections::BTreeMap;
+
+use esprit_crypto::{Done, PoolEvent};
+use esprit_packet::{Pool as Buffers, RxFrame, Time};
+use esprit_port::{LinkEvent, Port, PortError};
+
+use crate::events::{Event, Events};
+use crate::flight::Flights;
+use crate::inbound::OpenDraft;
+use crate::member::Member;
+use crate::outbound::Draft;
+use crate::sa::Sas;
+use crate::team::Team;
+
+/// Frames taken from one port before the next port has its turn.
+const BATCH: usize = 32;
+
+/// Bytes taken from the virtual NIC before its frames are worked off: four super-frames stay
+/// within a second-level cache of 512 KiB together with what they are sealed into.
+const TAP_BYTES: usize = 4 * 65_536;
+
+/// While a team's members have this many frames waiting, its virtual NIC is not read: the
+/// host's own queue is the better place for them.
+const BACKPRESSURE: usize = 256;
+
+/// The ports, given to the worker at each step.
+pub trait Io {
+    /// The virtual NIC of a team.
+    fn tap(&mut self, team: u32) -> Option<&mut dyn Port>;
+    /// A member's port.
+    fn member(&mut self, member: u32) -> Option<&mut dyn Port>;
+    /// A member's port is beyond repair and can be closed.
+    fn close_member(&mut self, member: u32);
+    /// Link changes since the last step.
+    fn links(&mut self, out: &mut Vec<LinkEvent>);
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Something moved: step again at once.
+    pub busy: bool,
+    /// Otherwise step again at this time at the latest.
+    pub next: Option<Time>,
+}
+
+/// All that one data-plane thread owns.
+pub struct Worker {
+    pub(crate) buffers: Buffers,
+    pub(crate) pool: esprit_crypto::Pool,
+    pub(crate) teams: BTreeMap<u32, Team>,
+    pub(crate) members: BTreeMap<u32, Member>,
+    pub(crate) sas: Sas,
+    pub(crate) flights: Flights,
+    pub(crate) events: Events,
+    pub(crate) link_epoch: u64,
+    rx: Vec<RxFrame>,
+    links: Vec<LinkEvent>,
+    done: Vec<Done>,
+    pool_events: Vec<PoolEvent>,
+    turn: Vec<u32>,
+    pub(crate) draft: Draft,
+    pub(crate) opening: OpenDraft,
+}
+
+impl Worker {
+    /// A worker with no team. Buffers come from `buffers`, jobs go to `pool`, and what
+    /// happens is told to `events`.
+    #[must_use]
+    pub fn new(buffers: Buffers, pool: esprit_crypto::Pool, events: Events) -> Self {
+        Self {
+            buffers,
+            pool,
+            teams: BTreeMap::new(),
+            members: BTreeMap::new(),
+            sas: Sas::default(),
+            flights: Flights::default(),
+            events,
+            link_epoch: 0,
+            rx: Vec::new(),
+            links: Vec::new(),
+            done: Vec::new(),
+            pool_events: Vec::new(),
+            turn: Vec::new(),
+            draft: Draft::default(),
+            opening: OpenDraft::default(),
+        }
+    }
+
+    /// One turn: links, completions, frames from the hosts, frames from the wire, the
+    /// completions of what was sealed and opened on the spot, and out with it all.
+    pub fn step(&mut self, now: Time, io: &mut dyn Io) -> Progress {
+        let mut links = core::mem::take(&mut self.links);
+        io.links(&mut links);
+        let mut busy = !links.is_empty();
+        for link in links.drain(..) {
+            self.handle_link(now, link);
+        }
+        self.links = links;
+
+        busy |= self.handle_completions(now);
+        busy |= self.take_from_hosts(now, io);
+        busy |= self.take_from_wires(now, io);
+        busy |= self.handle_completions(now);
+        busy |= self.send(now, io);
+        Progress {
+            busy,
+            next: self.pool.timeout(),
+        }
+    }
+
+    fn take_from_hosts(&mut self, now: Time, io: &mut dyn Io) -> bool {
+        let mut busy = false;
+        let mut turn = core::mem::take(&mut self.turn);
+        turn.clear();
+        turn.extend(self.teams.keys());
+        for &team in &turn {
+            if self.backlog(team) > BACKPRESSURE {
+                continue;
+            }
+            let mut frames = core::mem::take(&mut self.rx);
+            if let Some(port) = io.tap(team) {
+                let mut bytes = 0;
+                while frames.len() < BATCH && bytes < TAP_BYTES {
+                    let before = frames.len();
+                    // The virtual NIC has no link of its own: an error means that there is
+                    // nothing to read now.
+                    if port.recv(&self.buffers, &mut frames, 1).unwrap_or(0) == 0 {
+                        break;
+                    }
+                    bytes += frames[before..].iter().map(|f| f.buf.len()).sum::<usize>();
+                }
+            }
+            busy |= !frames.is_empty();
+            self.handle_host_frames(now, team, &mut frames);
+            frames.clear();
+            self.rx = frames;
+        }
+        self.turn = turn;
+        busy
+    }
+
+    fn take_from_wires(&mut self, now: Time, io: &mut dyn Io) -> bool {
+        let mut busy = false;
+        let mut turn = core::mem::take(&mut self.turn);
+        turn.clear();
+        turn.extend(self.members.keys());
+        for &member in &turn {
+            let mut frames = core::mem::take(&mut self.rx);
+            let received = match io.member(member) {
+                Some(port) => port.recv(&self.buffers, &mut frames, BATCH),
+                None => Ok(0),
+            };
+            busy |= !frames.is_empty();
+            self.handle_member_frames(now, member, &mut frames);
+            frames.clear();
+            self.rx = frames;
+            if received == Err(PortError::Gone) {
+                self.port_gone(now, member);
+                io.close_member(member);
+            }
+        }
+        self.turn = turn;
+        busy
+    }
+
+    /// Frames that wait for the fullest of a team's live members.
+    fn backlog(&self, team: u32) -> usize {
+        self.members
+            .values()
+            .filter(|member| member.team == team && member.alive())
+            .map(|member| member.tx.len())
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn handle_completions(&mut self, now: Time) -> bool {
+        let mut done = core::mem::take(&mut self.done);
+        let mut events = core::mem::take(&mut self.pool_events);
+        self.pool
+            .poll(now, &self.buffers, &mut done, &mut events);
+        let busy = !done.is_empty();
+        for event in events.drain(..) {
+            self.events.push(now, Event::Engine { event });
+        }
+        for done in done.drain(..) {
+            self.handle_done(now, done);
+        }
+        self.done = done;
+        self.pool_events = events;
+        busy
+    }
+}

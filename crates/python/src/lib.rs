@@ -1,0 +1,26 @@
+//! The extension module `esprit._native`: handles in, snapshots out.
+//!
+//! Nothing is decided here. Values cross as plain dicts, errors as the classes of
+//! `esprit.errors`, and the interpreter's lock is let go wherever a call waits.
+
+mod capture;
+mod dataplane;
+mod engine;
+mod error;
+
+use esprit_datapath::DropReason;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    let reasons = PyDict::new(module.py());
+    for reason in DropReason::ALL {
+        reasons.set_item(reason.name(), reason.help())?;
+    }
+    module.add("DROP_REASONS", reasons)?;
+    module.add_class::<dataplane::DataPlane>()?;
+    module.add_class::<capture::Capture>()?;
+    Ok(())
+}

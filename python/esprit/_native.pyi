@@ -1,0 +1,367 @@
+"""The data plane, written in Rust: it moves packets and obeys the last Plan.
+
+Nothing here decides. Ids are small integers that the caller assigns, unique in the
+process; times are nanoseconds of the monotonic clock; keys go in and never come out.
+"""
+
+from typing import Literal, NotRequired, TypedDict, final
+
+__version__: str
+
+Direction = Literal["out", "in"]
+SaMode = Literal["tunnel", "transport"]
+Action = Literal["protect", "bypass", "discard"]
+Mode = Literal["active-backup", "balance-alb"]
+SourceMac = Literal["team", "member"]
+Delivery = Literal["return"]
+FaultName = Literal["die", "hang", "wrong", "late", "heal"]
+
+class TeamSpec(TypedDict):
+    """A virtual NIC to be made, or adopted from an earlier process."""
+
+    id: int
+    name: str
+    mac: str
+    mtu: int
+    adopt: bool
+
+class TeamAdded(TypedDict):
+    """What the kernel gave: the offloads are those that the TAP took."""
+
+    ifindex: int
+    offloads: list[str]
+
+class MemberSpec(TypedDict):
+    """A member's port to be opened. Its interface must be shut to the host stack already."""
+
+    id: int
+    team: int
+    interface: str
+
+class MemberAdded(TypedDict):
+    """What the port found. ``rcvbuf`` is the receive buffer that was obtained, in bytes."""
+
+    ifindex: int
+    mac: str
+    mtu: int
+    rcvbuf: int
+    up: bool
+
+class EngineSpec(TypedDict):
+    """An engine to be made, tested and admitted.
+
+    ``threads`` belongs to ``cpu`` (0 is the worker itself); the keys after it belong to
+    ``asic``, the simulated NIC encryption processor. Rates are bits per second, times
+    nanoseconds, memory bytes.
+    """
+
+    id: int
+    name: str
+    kind: Literal["cpu", "asic"]
+    member: NotRequired[int | None]
+    threads: NotRequired[int]
+    rate_bps: NotRequired[int]
+    ns_per_packet: NotRequired[int]
+    latency_ns: NotRequired[int]
+    queue_ns: NotRequired[int]
+    memory: NotRequired[int]
+    sa_slots: NotRequired[int]
+    key_install_ns: NotRequired[int]
+    algorithms: NotRequired[list[str]]
+    lookaside: NotRequired[bool]
+    inline: NotRequired[bool]
+    primary: NotRequired[bool]
+    secondary: NotRequired[bool]
+
+class Capabilities(TypedDict):
+    """What an engine declares of itself."""
+
+    kind: Literal["cpu", "asic"]
+    simulated: bool
+    host_cpu: bool
+    lookaside: bool
+    inline: bool
+    primary: bool
+    secondary: bool
+    algorithms: list[str]
+    esn: bool
+    max_replay_window: int
+
+class Rate(TypedDict):
+    """What an engine was measured to take: per packet, per byte, and for each job besides."""
+
+    algorithm: str
+    direction: Literal["seal", "open"]
+    ns_per_packet: float
+    ns_per_byte: float
+    latency_ns: float
+
+class EngineVerified(TypedDict):
+    """The proof of an engine's tests, and its measured rates."""
+
+    capabilities: Capabilities
+    rates: list[Rate]
+
+class UdpEncap(TypedDict):
+    """The ports of RFC 3948 framing."""
+
+    sport: int
+    dport: int
+
+class SaSpec(TypedDict):
+    """A security association. ``seq``: outbound the first number to use, inbound the highest seen.
+
+    ``granted`` is the number below which an outbound SA may number packets: the
+    high-water mark that is on disk.
+    """
+
+    id: int
+    team: int
+    direction: Direction
+    spi: int
+    src: str
+    dst: str
+    mode: SaMode
+    algorithm: str
+    esn: bool
+    replay_window: int
+    encap: UdpEncap | None
+    member: int | None
+    policy: int | None
+    seq: int
+    granted: int
+
+class BundleEntry(TypedDict):
+    """One outbound SA of a policy, and the member that it goes by."""
+
+    member: int | None
+    sa: int
+
+class PolicySpec(TypedDict):
+    """A line of the SPD. It covers both directions: inbound it matches mirrored."""
+
+    id: int
+    name: str
+    action: Action
+    local: str
+    remote: str
+    protocol: int | None
+    local_port: tuple[int, int] | None
+    remote_port: tuple[int, int] | None
+    sas: list[BundleEntry]
+
+class MemberRole(TypedDict):
+    """Whether a member may send, and may accept what is sent to its own address."""
+
+    id: int
+    carry: bool
+    accept: bool
+
+class Announcement(TypedDict):
+    """Ethernet frames, as hexadecimal text, that a member sends at once when it takes over."""
+
+    member: int
+    frames: list[str]
+
+class Grant(TypedDict):
+    """What one engine may do for a team: a tier per class of work, or none."""
+
+    engine: int
+    member: int | None
+    seal: bool
+    open: bool
+    primary: int | None
+    secondary: int | None
+    application: int | None
+    bias_ns: int
+    bias_load: float
+    limit_ns: int | None
+
+class Grants(TypedDict):
+    """All grants of a team, and the spill limits of the three classes in nanoseconds."""
+
+    engines: list[Grant]
+    spill_ns: tuple[int, int, int]
+
+class Plan(TypedDict):
+    """What Python decided for one team."""
+
+    epoch: int
+    team: int
+    latch: int
+    mode: Mode
+    members: list[MemberRole]
+    transmit: list[int]
+    receiver: int | None
+    takeover: list[int]
+    mac: SourceMac
+    announce: list[Announcement]
+    grants: Grants
+    delivery: Delivery
+
+class Traffic(TypedDict):
+    """Packets (a super-frame counts as its segments) and bytes."""
+
+    packets: int
+    bytes: int
+
+class TeamSnapshot(TypedDict):
+    """A team. ``epoch`` is none while its doors are closed: no Plan has been published."""
+
+    epoch: int | None
+    active: list[int]
+    receiver: int | None
+    rx: Traffic
+    tx: Traffic
+    drops: dict[str, int]
+
+class MemberSnapshot(TypedDict):
+    """A member. ``latched`` is the link epoch at which it was found dead."""
+
+    team: int
+    up: bool
+    latched: int | None
+    rx: Traffic
+    tx: Traffic
+    queued: int
+    drops: dict[str, int]
+
+class EngineSnapshot(TypedDict):
+    """An engine. ``backlog_ns`` is the time of all that it has before it.
+
+    ``primary``, ``secondary`` and ``application`` count jobs, ``failed``, ``bad_icv`` and
+    ``wrong`` operations.
+    """
+
+    engine: int
+    health: Literal["ok", "suspect", "hung", "quarantined"]
+    outstanding: int
+    backlog_ns: int
+    memory: int
+    jobs: int
+    packets: int
+    bytes: int
+    primary: int
+    secondary: int
+    application: int
+    redone: int
+    late: int
+    failed: int
+    bad_icv: int
+    audited: int
+    wrong: int
+    busy_ns: int
+
+class SaSnapshot(TypedDict):
+    """An SA. ``seq``: outbound the next number, inbound the highest accepted."""
+
+    spi: int
+    direction: Direction
+    traffic: Traffic
+    seq: int
+    granted: int | None
+    in_flight: int
+    drops: dict[str, int]
+
+class BufferSnapshot(TypedDict):
+    """Buffers in use and made."""
+
+    small: int
+    large: int
+    small_made: int
+    large_made: int
+
+class Snapshot(TypedDict):
+    """The state of the data plane at one moment."""
+
+    time: int
+    link_epoch: int
+    teams: dict[int, TeamSnapshot]
+    members: dict[int, MemberSnapshot]
+    engines: dict[int, EngineSnapshot]
+    sas: dict[int, SaSnapshot]
+    policies: dict[int, Traffic]
+    buffers: BufferSnapshot
+
+class Event(TypedDict):
+    """Something happened. ``kind`` says what, and which of the other keys are there.
+
+    ``link`` (member, up, epoch), ``takeover`` (team, from, to, epoch), ``port-gone``
+    (member, epoch), ``engine`` (engine, event and its details), ``sa-grant`` (sa, next),
+    ``sa-exhausted`` (sa), ``panic`` (message), ``lost`` (count).
+    """
+
+    kind: str
+    time: int
+
+@final
+class DataPlane:
+    """The worker threads, ports and engines of this process. There is one."""
+
+    def __init__(self, *, small_buffers: int = 8192, large_buffers: int = 768) -> None: ...
+    def close(self) -> None:
+        """Stop the threads. Persistent TAPs stay, without a reader."""
+
+    def event_fd(self) -> int:
+        """A descriptor that is readable when :meth:`events` has something."""
+
+    def events(self) -> list[Event]:
+        """What happened since the last call, in order."""
+
+    def snapshot(self) -> Snapshot:
+        """Everything there is to see."""
+
+    def team_add(self, spec: TeamSpec) -> TeamAdded: ...
+    def team_remove(self, team: int, *, destroy: bool) -> None: ...
+    def member_add(self, spec: MemberSpec) -> MemberAdded: ...
+    def member_remove(self, member: int) -> None: ...
+    def engine_add(self, spec: EngineSpec) -> EngineVerified:
+        """Make, test, calibrate and admit an engine.
+
+        Raises:
+            esprit.errors.EngineRefused: a test failed; the error carries the evidence.
+        """
+
+    def engine_remove(self, engine: int) -> None: ...
+    def engine_reset(self, engine: int) -> EngineVerified: ...
+    def engine_fault(self, engine: int, fault: FaultName, value: int = 0) -> None: ...
+    def publish(self, plan: Plan) -> int:
+        """Put a Plan in force; returns its epoch once the worker has acknowledged it."""
+
+    def sa_add(self, spec: SaSpec, key: bytes) -> None:
+        """Add an SA. ``key`` is the AES key followed by the 4-byte salt (RFC 4106 8.1)."""
+
+    def sa_delete(self, sa: int) -> None: ...
+    def sa_grant(self, sa: int, upto: int) -> None:
+        """Numbers below ``upto`` may be used: the mark that covers them is on disk."""
+
+    def sa_next_hop(self, sa: int, mac: str | None) -> None: ...
+    def policies_set(self, team: int, policies: list[PolicySpec]) -> None:
+        """Replace the whole SPD of a team, between two packets."""
+
+class CaptureResult(TypedDict):
+    """What an eavesdropper saw.
+
+    ``found`` counts the frames that held each needle, ``hits`` are the first of them;
+    ``ended`` says what ended the capture before it was stopped, if something did.
+    """
+
+    frames: int
+    bytes: int
+    esp: int
+    plain: int
+    drops: int
+    found: list[int]
+    ended: str | None
+    hits: list[bytes]
+    samples: list[tuple[int, bytes]]
+
+@final
+class Capture:
+    """An eavesdropper on one interface, in a thread of its own."""
+
+    @staticmethod
+    def start(
+        ifname: str, needles: list[bytes], *, sample_every: int = 64, keep: int = 32
+    ) -> Capture: ...
+    def stop(self) -> CaptureResult: ...

@@ -1,0 +1,356 @@
+"""The commands. Errors are raised below and become one line and an exit code here, only here.
+
+Exit codes: 0 done; 1 something else; 2 the command line is wrong; from 3 on one for each
+family of errors, see :mod:`esprit.errors`.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from esprit.cli import render, show, tables
+from esprit.client import Team, connect
+from esprit.daemon.resources import PolicyResource
+from esprit.errors import EspritError, NotFound
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Mapping[str, object])
+
+app = typer.Typer(
+    help="Team unlike NICs and pool their encryption engines.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+
+
+def _group(name: str, text: str) -> typer.Typer:
+    group = typer.Typer(help=text, rich_markup_mode=None, no_args_is_help=True)
+    app.add_typer(group, name=name)
+    return group
+
+
+team_app = _group("team", "The team as a whole.")
+member_app = _group("member", "The team's members.")
+engine_app = _group("engine", "The pool's engines.")
+sa_app = _group("sa", "Security associations. Keys are never shown.")
+policy_app = _group("policy", "The security policy database.")
+
+Json = Annotated[bool, typer.Option("--json", "-j", help="Print JSON, by iproute2's key names.")]
+TeamName = Annotated[
+    str | None,
+    typer.Option("--team", "-t", help="Which team, if several run.", show_default=False),
+]
+Name = Annotated[str, typer.Argument(show_default=False)]
+File = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="A TOML file with one table's keys, or - for standard input.",
+        show_default=False,
+    ),
+]
+
+
+def _with(team: str | None, work: Callable[[Team], Awaitable[T]]) -> T:
+    async def inside() -> T:
+        async with connect(team) as connected:
+            return await work(connected)
+
+    return asyncio.run(inside())
+
+
+def _seen(team: str | None) -> Team:
+    async def nothing(connected: Team) -> Team:
+        return connected
+
+    return _with(team, nothing)
+
+
+def _chosen(found: Sequence[R], key: str, name: str | None, kind: str) -> list[R]:
+    """All of them, or the one of that name."""
+    chosen = [one for one in found if name is None or one[key] == name]
+    if name is not None and not chosen:
+        raise NotFound(f"{kind} {name}")
+    return chosen
+
+
+def _found(handles: Mapping[str, T], name: str, kind: str) -> T:
+    try:
+        return handles[name]
+    except KeyError:
+        raise NotFound(f"{kind} {name}") from None
+
+
+# up, demo
+
+
+@app.command()
+def up(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", show_default=False)],
+    dry_run: Annotated[bool, typer.Option(help="Say what would be done, and do nothing.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(help="Take an interface that carries the default route or your session."),
+    ] = False,
+) -> None:
+    """Run teams in the foreground, until SIGTERM or SIGINT."""
+    # The control plane is not loaded for commands that only ask a running team.
+    from esprit.cli.up import up as run_up
+
+    run_up(files, dry_run=dry_run, force=force)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def demo(context: typer.Context) -> None:
+    """Make namespaces, a team of unlike NICs and a peer; run traffic; break things."""
+    from esprit.demo import main as run_demo
+
+    raise typer.Exit(run_demo(list(context.args)))
+
+
+# team
+
+
+@team_app.command("show")
+def team_show(team: TeamName = None, json: Json = False) -> None:
+    """Show the team and its members."""
+    found = _seen(team).resource
+    render.as_json([found]) if json else show.team(found)
+
+
+@team_app.command("mode")
+def team_mode(mode: Name, team: TeamName = None) -> None:
+    """Change the mode of the running team: active-backup or balance-alb."""
+    _with(team, lambda connected: connected.set_mode(mode))
+
+
+@team_app.command("features")
+def team_features(team: TeamName = None, json: Json = False) -> None:
+    """Show what the team offers, and who provides it."""
+    features(team, json)
+
+
+@app.command()
+def features(team: TeamName = None, json: Json = False) -> None:
+    """Show what the team offers, and who provides it, as ethtool -k does for a NIC."""
+    found = _with(team, lambda connected: connected.features())
+    render.as_json(found) if json else show.features(found)
+
+
+# members
+
+
+@member_app.command("show")
+def member_show(
+    name: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    team: TeamName = None,
+    json: Json = False,
+) -> None:
+    """Show members."""
+    found = _chosen(
+        [one.resource for one in _seen(team).members.values()], "ifname", name, "member"
+    )
+    render.as_json(found) if json else show.members(found)
+
+
+@member_app.command("add")
+def member_add(
+    interface: Name,
+    priority: Annotated[int, typer.Option(help="The higher, the more preferred.")] = 0,
+    weight: Annotated[int, typer.Option(help="Its share of the flows in balance-alb.")] = 1,
+    carry: Annotated[
+        bool, typer.Option(help="--no-carry: its engine works, its wire does not.")
+    ] = True,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="Its own engine as KEY=VALUE, e.g. kind=asic --engine rate=10G."),
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Even if your own way in goes by it.")] = False,
+    team: TeamName = None,
+) -> None:
+    """Add an interface to the running team."""
+    table: tables.Table = {
+        "interface": interface,
+        "priority": priority,
+        "weight": weight,
+        "carry": carry,
+    }
+    if engine:
+        table["engine"] = tables.pairs(engine)
+    _with(team, lambda connected: connected.add_member(table, force=force))
+
+
+@member_app.command("remove")
+def member_remove(interface: Name, team: TeamName = None) -> None:
+    """Take an interface out of the running team and give it back to the host."""
+    _with(team, lambda connected: _found(connected.members, interface, "member").remove())
+
+
+# engines
+
+
+@engine_app.command("show")
+def engine_show(
+    name: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    team: TeamName = None,
+    json: Json = False,
+) -> None:
+    """Show engines, what was measured of them and what they do."""
+    found = _chosen([one.resource for one in _seen(team).engines.values()], "name", name, "engine")
+    render.as_json(found) if json else show.engines(found)
+
+
+@engine_app.command("add")
+def engine_add(
+    name: Name,
+    keys: Annotated[
+        list[str],
+        typer.Argument(metavar="KEY=VALUE...", help="As [[engine]] has them: kind=cpu threads=2"),
+    ],
+    team: TeamName = None,
+) -> None:
+    """Add an engine that belongs to no member; it is tested first."""
+    table = {"name": name, **tables.pairs(keys)}
+    _with(team, lambda connected: connected.add_engine(table))
+
+
+@engine_app.command("remove")
+def engine_remove(name: Name, team: TeamName = None) -> None:
+    """Take an engine out of the pool; its jobs are done again elsewhere."""
+    _with(team, lambda connected: _found(connected.engines, name, "engine").remove())
+
+
+@engine_app.command("reset")
+def engine_reset(name: Name, team: TeamName = None) -> None:
+    """Reset an engine, test it again and admit it again."""
+    _with(team, lambda connected: _found(connected.engines, name, "engine").reset())
+
+
+@engine_app.command("fault")
+def engine_fault(
+    name: Name,
+    fault: Annotated[str, typer.Argument(help="die, hang, wrong, late, or heal")],
+    value: Annotated[
+        int, typer.Argument(help="wrong: one answer in so many; late: microseconds")
+    ] = 0,
+    team: TeamName = None,
+) -> None:
+    """Inject a fault into a simulated engine."""
+    _with(team, lambda connected: _found(connected.engines, name, "engine").fault(fault, value))
+
+
+# SAs
+
+
+@sa_app.command("show")
+def sa_show(
+    name: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    team: TeamName = None,
+    json: Json = False,
+) -> None:
+    """Show security associations, without their keys."""
+    found = _chosen([one.resource for one in _seen(team).sas.values()], "name", name, "SA")
+    render.as_json(found) if json else show.sas(found)
+
+
+@sa_app.command("add")
+def sa_add(file: File, team: TeamName = None) -> None:
+    """Add a security association. Its key comes by the file or standard input, never by a word."""
+    table = tables.sa(file)
+    _with(team, lambda connected: connected.add_sa(table))
+
+
+@sa_app.command("replace")
+def sa_replace(name: Name, file: File, team: TeamName = None) -> None:
+    """Put another in its place, make before break; an old inbound one stays until deleted."""
+    table = tables.sa(file)
+    _with(team, lambda connected: _found(connected.sas, name, "SA").replace(table))
+
+
+@sa_app.command("delete")
+def sa_delete(name: Name, team: TeamName = None) -> None:
+    """Delete a security association."""
+    _with(team, lambda connected: _found(connected.sas, name, "SA").delete())
+
+
+# policies
+
+
+@policy_app.command("show")
+def policy_show(
+    name: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    team: TeamName = None,
+    json: Json = False,
+) -> None:
+    """Show the policies in the order in which they match, the built-in rules first."""
+
+    async def ask(connected: Team) -> list[PolicyResource]:
+        return await connected.policy_resources()
+
+    found = _chosen(_with(team, ask), "name", name, "policy")
+    render.as_json(found) if json else show.policies(found)
+
+
+@policy_app.command("add")
+def policy_add(
+    file: File,
+    before: Annotated[str | None, typer.Option(help="Put it before this policy.")] = None,
+    team: TeamName = None,
+) -> None:
+    """Add a policy, at the end or before another."""
+    table = tables.one(file, "policy")
+    _with(team, lambda connected: connected.add_policy(table, before=before))
+
+
+@policy_app.command("replace")
+def policy_replace(name: Name, file: File, team: TeamName = None) -> None:
+    """Put another policy in its place, between two packets."""
+    table = tables.one(file, "policy")
+    _with(team, lambda connected: _found(connected.policies, name, "policy").replace(table))
+
+
+@policy_app.command("delete")
+def policy_delete(name: Name, team: TeamName = None) -> None:
+    """Delete a policy."""
+    _with(team, lambda connected: _found(connected.policies, name, "policy").delete())
+
+
+@app.command()
+def monitor(team: TeamName = None, json: Json = False) -> None:
+    """Print events as they happen, until the team ends."""
+
+    async def listen(connected: Team) -> None:
+        async for event in connected.events():
+            if json:
+                render.as_json(event)
+                sys.stdout.flush()
+            else:
+                show.event(event)
+
+    _with(team, listen)
+
+
+def main() -> None:
+    """Run the command line, and end the process."""
+    try:
+        app()
+    except EspritError as error:
+        for line in str(error).splitlines():
+            print(f"esprit: {line}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read us went away. What is still buffered must not complain at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,158 @@
+"""The tables that ``show`` prints for people. ``-j`` prints the resource itself."""
+
+from collections.abc import Sequence
+
+from esprit.cli import render
+from esprit.daemon.resources import (
+    EngineResource,
+    EventResource,
+    FeatureResource,
+    MemberResource,
+    PolicyResource,
+    SaResource,
+    TeamResource,
+)
+
+
+def team(found: TeamResource) -> None:
+    """Print a team: what it is, then its members."""
+    rx, tx = found["stats64"]["rx"], found["stats64"]["tx"]
+    print(
+        f"{found['ifname']}: {found['operstate']} mtu {found['mtu']} address {found['address']} "
+        f"mode {found['mode']}"
+    )
+    print(
+        f"    active {', '.join(found['active']) or 'none'}; "
+        f"receiver {found['receiver'] or 'none'}; "
+        f"failback {found['failback']}; software {found['software']}; "
+        f"delivery {found['delivery']}; plan {found['epoch']}"
+    )
+    print(
+        f"    from the host {rx['packets']} packets {render.size(rx['bytes'])}; "
+        f"to the host {tx['packets']} packets {render.size(tx['bytes'])}"
+    )
+    if any(found["drops"].values()):
+        print(f"    drops {render.drops(found['drops'])}")
+    print()
+    members(found["members"])
+
+
+def members(found: Sequence[MemberResource]) -> None:
+    """Print members."""
+    render.table(
+        ("member", "state", "role", "receiver", "engine", "rx packets", "tx packets", "drops"),
+        (
+            (
+                one["ifname"],
+                one["operstate"],
+                one["role"],
+                "yes" if one["receiver"] else "",
+                one["engine"] or "none, backed up by the team",
+                str(one["stats64"]["rx"]["packets"]),
+                str(one["stats64"]["tx"]["packets"]),
+                render.drops(one["drops"]),
+            )
+            for one in found
+        ),
+    )
+
+
+def features(found: Sequence[FeatureResource]) -> None:
+    """Print features, a line each, as ``ethtool -k`` does, with who provides what."""
+    for one in found:
+        fixed = " [fixed]" if one["fixed"] else ""
+        providers = f"  ({', '.join(one['providers'])})" if one["providers"] else ""
+        reason = f"  {one['reason']}" if one.get("reason") else ""
+        print(f"{one['feature']}: {one['value']}{fixed}{providers}{reason}")
+
+
+def engines(found: Sequence[EngineResource]) -> None:
+    """Print engines with their measured rates and what they did."""
+    render.table(
+        (
+            "engine", "kind", "member", "health", "ways", "seal ns/packet + ns/B",
+            "primary jobs", "secondary jobs", "redone", "failed", "backlog us",
+        ),
+        (
+            (
+                one["name"],
+                f"{one['kind']} (simulated)" if one["simulated"] else one["kind"],
+                one["ifname"] or "",
+                one["health"],
+                "+".join(
+                    word for word in ("lookaside", "inline") if one[word]
+                ),
+                _rate(one),
+                str(one["primary_jobs"]),
+                str(one["secondary_jobs"]),
+                str(one["redone"]),
+                str(one["failed"]),
+                f"{one['backlog_ns'] / 1000:.0f}",
+            )
+            for one in found
+        ),
+    )  # fmt: skip
+
+
+def _rate(one: EngineResource) -> str:
+    for rate in one["rates"]:
+        if rate["direction"] == "seal":
+            return f"{rate['ns_per_packet']:.0f} + {rate['ns_per_byte']:.3f}"
+    return ""
+
+
+def sas(found: Sequence[SaResource]) -> None:
+    """Print security associations; keys are nowhere here."""
+    render.table(
+        (
+            "sa", "dir", "src", "dst", "spi", "mode", "aead", "member", "policy", "seq",
+            "packets", "drops",
+        ),
+        (
+            (
+                one["name"],
+                one["dir"],
+                one["src"],
+                one["dst"],
+                one["spi"],
+                one["mode"] + (" espinudp" if one["encap"] else ""),
+                one["aead"] + (" esn" if one["esn"] else ""),
+                one["dev"] or "",
+                one["policy"] or "",
+                str(one["seq"]),
+                str(one["packets"]),
+                render.drops(one["drops"])
+                + ("" if one["dir"] == "in" or one["next_hop"] else " next hop unresolved"),
+            )
+            for one in found
+        ),
+    )  # fmt: skip
+
+
+def policies(found: Sequence[PolicyResource]) -> None:
+    """Print the SPD in the order in which it matches."""
+    render.table(
+        ("policy", "action", "src", "dst", "proto", "sport", "dport", "sas", "packets"),
+        (
+            (
+                one["name"] + (" [built in]" if one["builtin"] else ""),
+                one["action"],
+                one["src"],
+                one["dst"],
+                one["proto"] or "",
+                one["sport"] or "",
+                one["dport"] or "",
+                " ".join(one["sas"]),
+                "" if one["builtin"] else str(one["packets"]),
+            )
+            for one in found
+        ),
+    )
+
+
+def event(found: EventResource) -> None:
+    """Print an event on one line."""
+    time = found.get("time")
+    stamp = f"{time / 1e9:.6f}" if isinstance(time, int) else ""
+    rest = " ".join(f"{key}={value}" for key, value in found.items() if key not in ("time", "kind"))
+    print(f"{stamp} {found['kind']} {rest}".strip(), flush=True)

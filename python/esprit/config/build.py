@@ -1,0 +1,130 @@
+"""From tables to the model."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+from esprit.config.schema import (
+    EngineTable,
+    FileTable,
+    MemberTable,
+    PolicyTable,
+    RouteTable,
+    SaTable,
+    TeamTable,
+)
+from esprit.model.key import Key
+from esprit.model.security import Policy, SecurityAssociation, UdpEncap
+from esprit.model.spec import (
+    ALGORITHMS,
+    EngineSpec,
+    MemberSpec,
+    RouteSpec,
+    TeamConfig,
+    TeamSpec,
+)
+
+
+def team(table: TeamTable) -> TeamSpec:
+    """The team that a table describes."""
+    return TeamSpec(
+        name=table.name,
+        mode=table.mode,
+        failback=table.failback,
+        software=table.software,
+        delivery=table.delivery,
+        source_mac=table.mac,
+        mac=table.hwaddr,
+        mtu=table.mtu,
+        addresses=tuple(table.address),
+        routes=tuple(_route(route) for route in table.route),
+    )
+
+
+def _route(table: RouteTable) -> RouteSpec:
+    to = table.to
+    if to is None:
+        six = table.via is not None and table.via.version == 6
+        to = ip_network("::/0" if six else "0.0.0.0/0")
+    return RouteSpec(to=to, via=table.via, src=table.src)
+
+
+def member(table: MemberTable) -> MemberSpec:
+    """The member that a table describes, with its engine."""
+    return MemberSpec(
+        interface=table.interface,
+        priority=table.priority,
+        carry=table.carry,
+        weight=table.weight,
+        engine=(
+            None
+            if table.engine is None
+            else engine(table.engine, name=f"{table.interface}-{table.engine.kind}")
+        ),
+    )
+
+
+def engine(table: EngineTable, *, name: str = "") -> EngineSpec:
+    """The engine that a table describes; ``name`` stands for one that has none."""
+    lookaside = table.lookaside is not False
+    return EngineSpec(
+        name=table.name or name,
+        kind=table.kind,
+        threads=1 if table.threads is None else table.threads,
+        rate_bps=table.rate,
+        ns_per_packet=table.per_packet,
+        latency_ns=table.latency,
+        queue_ns=table.queue,
+        memory=table.memory,
+        sa_slots=table.sa_slots,
+        key_install_ns=table.key_install,
+        algorithms=ALGORITHMS if table.algorithms is None else tuple(table.algorithms),
+        lookaside=lookaside,
+        inline=bool(table.inline),
+        primary=table.primary is not False,
+        secondary=lookaside if table.secondary is None else table.secondary,
+    )
+
+
+def sa(table: SaTable, key: Key) -> SecurityAssociation:
+    """The SA that a table describes, with its key from there or from its file."""
+    return SecurityAssociation(
+        name=table.name,
+        direction=table.direction,
+        spi=table.spi,
+        src=table.src,
+        dst=table.dst,
+        key=key,
+        mode=table.mode,
+        algorithm=table.algorithm,
+        esn=table.esn,
+        replay_window=table.replay_window,
+        encap=UdpEncap() if table.encap == "udp" else None,
+        member=table.member,
+        policy=table.policy,
+    )
+
+
+def policy(table: PolicyTable) -> Policy:
+    """The policy that a table describes."""
+    return Policy(
+        name=table.name,
+        action=table.action,
+        local=table.local,
+        remote=table.remote,
+        protocol=table.protocol,
+        local_port=table.local_port,
+        remote_port=table.remote_port,
+    )
+
+
+def config(table: FileTable, *, source: str, keys: tuple[Key, ...]) -> TeamConfig:
+    """All that a file says; ``keys`` are those of its SAs, in their order."""
+    return TeamConfig(
+        source=source,
+        team=team(table.team),
+        members=tuple(member(found) for found in table.member),
+        engines=tuple(engine(found) for found in table.engine),
+        sas=tuple(sa(found, key) for found, key in zip(table.sa, keys, strict=True)),
+        policies=tuple(policy(found) for found in table.policy),
+    )

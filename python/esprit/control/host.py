@@ -1,0 +1,192 @@
+"""What all teams of one process share: the data plane, netlink, the state file, the pool."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from esprit.control.dataplane import DataPlane
+from esprit.control.highwater import Mark, acquire
+from esprit.control.netlink import Netlink
+from esprit.control.state import Journal
+from esprit.errors import Conflict, EngineRefused, KeyInUse, NotFound, SpiInUse
+from esprit.model import (
+    Capabilities,
+    EngineSpec,
+    EngineState,
+    Key,
+    Rate,
+    SecurityAssociation,
+)
+from esprit.model.event import EngineJoined, EngineLeft, Event
+
+if TYPE_CHECKING:
+    from esprit._native import EngineVerified
+
+
+@dataclass(slots=True)
+class Keys:
+    """Every key and SPI in use by this process: none serves twice (rule 2)."""
+
+    directory: Path
+    _by_key: dict[Key, str] = field(default_factory=dict)
+    _by_spi: dict[tuple[str, str, int], str] = field(default_factory=dict)
+
+    def claim(self, sa: SecurityAssociation) -> Mark:
+        """Take an SA's key and SPI, and lock its high-water mark.
+
+        Raises:
+            KeyInUse: the same key and salt serve another SA, or the other direction.
+            SpiInUse: another SA has this SPI and destination.
+            StateUnusable: the mark cannot be kept.
+        """
+        other = self._by_key.get(sa.key)
+        if other is not None:
+            raise KeyInUse(f"SA {sa.name}", f"its key and salt are in use by SA {other}")
+        spi = _spi(sa)
+        other = self._by_spi.get(spi)
+        if other is not None:
+            raise SpiInUse(
+                f"SA {sa.name}",
+                f"its SPI {sa.spi:#010x} towards {sa.dst} is in use by SA {other}",
+            )
+        mark = acquire(
+            sa.key.reveal(), sa.direction, subject=f"SA {sa.name}", directory=self.directory
+        )
+        self._by_key[sa.key] = sa.name
+        self._by_spi[spi] = sa.name
+        return mark
+
+    def release(self, sa: SecurityAssociation, mark: Mark) -> None:
+        """Give an SA's key and SPI back, and unlock its mark."""
+        self._by_key.pop(sa.key, None)
+        self._by_spi.pop(_spi(sa), None)
+        mark.release()
+
+
+def _spi(sa: SecurityAssociation) -> tuple[str, str, int]:
+    # Outbound the receiver chose it, inbound we did; so both are unique by destination.
+    return (sa.direction, str(sa.dst), sa.spi)
+
+
+@dataclass(slots=True)
+class RunningEngine:
+    """An engine that passed its tests and is in the pool."""
+
+    id: int
+    spec: EngineSpec
+    team: str
+    member: int | None
+    verified: "EngineVerified"
+
+    @property
+    def latency_ns(self) -> int:
+        """The longest way through it that was measured."""
+        return int(max((rate["latency_ns"] for rate in self.verified["rates"]), default=0.0))
+
+    def state(self) -> EngineState:
+        """What modes know of it, as of its last test."""
+        return EngineState(
+            id=self.id,
+            name=self.spec.name,
+            kind=self.spec.kind,
+            member=self.member,
+            health="ok",
+            capabilities=Capabilities.from_native(dict(self.verified["capabilities"])),
+            rates=tuple(
+                Rate(
+                    algorithm=rate["algorithm"],
+                    direction=rate["direction"],
+                    ns_per_packet=rate["ns_per_packet"],
+                    ns_per_byte=rate["ns_per_byte"],
+                )
+                for rate in self.verified["rates"]
+            ),
+            latency_ns=self.latency_ns,
+        )
+
+
+@dataclass(slots=True)
+class Host:
+    """The process-wide parts of the control plane."""
+
+    plane: DataPlane
+    netlink: Netlink
+    journal: Journal
+    keys: Keys
+    # Interfaces that belong to a team of this process, members and virtual NICs, with the team.
+    taken: dict[str, str] = field(default_factory=dict)
+    # Told when an engine joins or leaves the pool: every team's Plan may name it.
+    watchers: list[Callable[[Event], None]] = field(default_factory=list)
+    _engines: dict[str, RunningEngine] = field(default_factory=dict)
+    _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    def new_id(self) -> int:
+        """A number for a team, member, engine, SA or policy that was never given out before."""
+        return next(self._ids)
+
+    # the pool
+
+    def engines(self) -> Iterator[RunningEngine]:
+        """Every engine of the pool: it belongs to the host, not to a team."""
+        return iter(tuple(self._engines.values()))
+
+    def engine(self, name: str) -> RunningEngine:
+        """The engine of that name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        try:
+            return self._engines[name]
+        except KeyError:
+            raise NotFound(f"engine {name}") from None
+
+    async def add_engine(self, spec: EngineSpec, *, team: str, member: int | None) -> RunningEngine:
+        """Make an engine, test it, and admit it to the pool.
+
+        Raises:
+            Conflict: there is one of that name.
+            EngineRefused: a test failed.
+        """
+        if spec.name in self._engines:
+            raise Conflict(f"engine {spec.name}", "is there already", remedy="give it another name")
+        number = self.new_id()
+        # The tests and the calibration take a moment, which the event loop spends elsewhere.
+        verified = await asyncio.to_thread(
+            self.plane.engine_add, spec.to_native(id=number, member=member)
+        )
+        engine = RunningEngine(number, spec, team, member, verified)
+        self._engines[spec.name] = engine
+        self._tell(EngineJoined(engine=engine.state()))
+        return engine
+
+    async def reset_engine(self, name: str) -> RunningEngine:
+        """Reset an engine, test it again, and admit it again.
+
+        Raises:
+            NotFound: there is none of that name.
+            EngineRefused: a test failed; the engine stays out of every Plan.
+        """
+        engine = self.engine(name)
+        self._tell(EngineLeft(engine=engine.id))
+        try:
+            engine.verified = await asyncio.to_thread(self.plane.engine_reset, engine.id)
+        except EngineRefused:
+            self._tell(EngineJoined(engine=replace(engine.state(), health="failed")))
+            raise
+        self._tell(EngineJoined(engine=engine.state()))
+        return engine
+
+    def remove_engine(self, name: str) -> None:
+        """Take an engine out of every Plan, and then out of the pool."""
+        engine = self.engine(name)
+        self._tell(EngineLeft(engine=engine.id))
+        self.plane.engine_remove(engine.id)
+        del self._engines[name]
+
+    def _tell(self, event: Event) -> None:
+        for watcher in self.watchers:
+            watcher(event)

@@ -1,0 +1,102 @@
+"""How an interface becomes a member, and an ordinary interface again."""
+
+from dataclasses import dataclass
+
+from esprit.control import ethtool
+from esprit.control.apply import Transaction, put_back
+from esprit.control.checks import check_member
+from esprit.control.host import Host
+from esprit.control.netlink import Link
+from esprit.control.steps import Feature, Shut, Up
+from esprit.errors import Conflict, EspritError
+from esprit.model import MemberSpec, MemberState
+from esprit.model.words import Link as Wire
+
+
+@dataclass(slots=True)
+class RunningMember:
+    """A member of a running team. A replugged interface keeps the member's number."""
+
+    id: int
+    spec: MemberSpec
+    index: int
+    mac: str
+    mtu: int
+    up: bool
+    engine: str | None = None
+
+    def state(self) -> MemberState:
+        """What modes know of it when its port has just been opened."""
+        wire: Wire = "up" if self.up else "down"
+        return MemberState(
+            id=self.id,
+            interface=self.spec.interface,
+            link=wire,
+            carry=self.spec.carry,
+            priority=self.spec.priority,
+            weight=self.spec.weight,
+        )
+
+
+async def check(host: Host, team: str, interface: str, *, force: bool) -> Link:
+    """Return the interface, if this team may have it; nothing is changed.
+
+    Raises:
+        Conflict: it belongs to a team already.
+        InterfaceError: see :func:`esprit.control.checks.check_member`.
+    """
+    owner = host.taken.get(interface)
+    if owner is not None:
+        raise Conflict(
+            f"interface {interface}",
+            f"belongs to {owner} already",
+            remedy="an interface can be in one team, once",
+        )
+    return await check_member(host.netlink, interface, force=force)
+
+
+async def take(
+    host: Host, transaction: Transaction, team_id: int, spec: MemberSpec, number: int
+) -> RunningMember:
+    """Shut the interface to the host stack, set it up, and open its port.
+
+    The order matters: it is shut before it goes up, so that the host's stack never sends or
+    answers by it.
+    """
+    name = spec.interface
+    await transaction.do(Shut(interface=name))
+    for feature, on in ethtool.wanted_changes(name):
+        await transaction.do(Feature(interface=name, feature=feature, on=on))
+    link = await host.netlink.link(name)
+    if link is not None and not link.up:
+        await transaction.do(Up(interface=name))
+    opened = host.plane.member_add({"id": number, "team": team_id, "interface": name})
+    transaction.on_failure(f"member {name}", lambda: host.plane.member_remove(number))
+    return RunningMember(
+        id=number,
+        spec=spec,
+        index=opened["ifindex"],
+        mac=opened["mac"],
+        mtu=opened["mtu"],
+        up=opened["up"],
+    )
+
+
+async def give_back(host: Host, team: str, interface: str) -> None:
+    """Undo everything that was set on a member's interface, in reverse.
+
+    Raises:
+        RollbackFailed: something could not be put back; it stays in the state file.
+    """
+    failed = await put_back(
+        host.netlink,
+        host.journal,
+        team,
+        keep=lambda step: getattr(step, "interface", None) != interface,
+    )
+    if failed:
+        raise EspritError(
+            f"interface {interface}",
+            f"could not be put back: {'; '.join(failed)}",
+            remedy="the next start of esprit tries again",
+        )

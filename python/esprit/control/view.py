@@ -1,0 +1,268 @@
+"""What is shown of a running team: its state and the data plane's counters, by name."""
+
+from typing import TYPE_CHECKING, Literal
+
+from esprit.control.features import features
+from esprit.daemon.resources import (
+    Counter,
+    EngineResource,
+    FeatureResource,
+    MemberResource,
+    PolicyResource,
+    SaResource,
+    Stats,
+    TeamResource,
+)
+from esprit.model.security import Policy
+
+if TYPE_CHECKING:
+    from esprit._native import Snapshot
+    from esprit.control.host import RunningEngine
+    from esprit.control.members import RunningMember
+    from esprit.control.securing import RunningSa
+    from esprit.control.team import RunningTeam
+
+_NOTHING: Counter = {"packets": 0, "bytes": 0}
+
+# The rules that stand before every policy and its default behind them, as the data plane
+# has them: name, action, local, remote, protocol, remote port.
+BUILT_IN: tuple[tuple[str, str, str, str, str | None, str | None], ...] = (
+    ("arp", "bypass", "any", "any", "arp", None),
+    ("neighbour-discovery", "bypass", "any", "any", "icmpv6 133-137", None),
+    ("ike", "bypass", "any", "any", "udp", "500"),
+    ("ike-nat-t", "bypass", "any", "any", "udp, non-ESP marker", "4500"),
+)
+
+# IANA's numbers that people know by name; others are shown as numbers.
+PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 47: "gre", 58: "icmpv6", 132: "sctp"}
+
+
+class View:
+    """One look at a team."""
+
+    def __init__(self, team: "RunningTeam", snapshot: "Snapshot") -> None:
+        self._team = team
+        self._snapshot = snapshot
+        self._names = team.member_names()
+
+    def team(self) -> TeamResource:
+        """The team with its members."""
+        team = self._team
+        state = team.state
+        plan = state.plan
+        seen = self._snapshot["teams"].get(team.id)
+        stats: Stats = {"rx": dict_of(seen and seen["tx"]), "tx": dict_of(seen and seen["rx"])}
+        # The data plane's own view of who carries: it may have moved the traffic already.
+        active = list(seen["active"]) if seen is not None else []
+        receiver = seen["receiver"] if seen is not None else None
+        return {
+            "ifname": team.name,
+            "ifindex": team.index,
+            "link_type": "ether",
+            "address": team.mac,
+            "mtu": team.mtu,
+            "operstate": "UP" if active else "DOWN",
+            "mode": state.mode,
+            "failback": state.failback,
+            "software": state.software,
+            "delivery": state.delivery,
+            "mac": "member" if plan is not None and plan.source_mac == "member" else "team",
+            "active": [self._names[number] for number in active if number in self._names],
+            "receiver": None if receiver is None else self._names.get(receiver),
+            "epoch": 0 if plan is None else plan.epoch,
+            "stats64": stats,
+            "drops": dict(seen["drops"]) if seen is not None else {},
+            "members": self.members(),
+        }
+
+    def members(self) -> list[MemberResource]:
+        """The members, in the order of the configuration."""
+        return [self._member(member) for member in self._team.members.values()]
+
+    def _member(self, member: "RunningMember") -> MemberResource:
+        team = self._team
+        seen = self._snapshot["members"].get(member.id)
+        own = self._snapshot["teams"].get(team.id)
+        up = seen is not None and seen["up"]
+        receiver = own["receiver"] if own is not None else None
+        operstate: Literal["UP", "DOWN"] = "UP" if up else "DOWN"
+        return {
+            "ifname": member.spec.interface,
+            "ifindex": member.index,
+            "master": team.name,
+            "address": member.mac,
+            "mtu": member.mtu,
+            "operstate": operstate,
+            "role": self._role(member, up=up),
+            "receiver": receiver == member.id,
+            "carry": member.spec.carry,
+            "latched": seen is not None and seen["latched"] is not None,
+            "priority": member.spec.priority,
+            "engine": member.engine,
+            "stats64": {"rx": dict_of(seen and seen["rx"]), "tx": dict_of(seen and seen["tx"])},
+            "queued": seen["queued"] if seen is not None else 0,
+            "drops": dict(seen["drops"]) if seen is not None else {},
+        }
+
+    def _role(self, member: "RunningMember", *, up: bool) -> str:
+        own = self._snapshot["teams"].get(self._team.id)
+        known = self._team.state.member(member.id)
+        if known is None or known.link == "gone" or not up:
+            return "down"
+        if not member.spec.carry:
+            return "encryption-only"
+        return "active" if own is not None and member.id in own["active"] else "waiting"
+
+    def engines(self) -> list[EngineResource]:
+        """The engines of the pool."""
+        return [self._engine(engine) for engine in self._team.host.engines()]
+
+    def _engine(self, engine: "RunningEngine") -> EngineResource:
+        state = self._team.state
+        plan = state.plan
+        grant = next(
+            (one for one in plan.grants if one.engine == engine.id), None
+        ) if plan is not None else None  # fmt: skip
+        seen = self._snapshot["engines"].get(engine.id)
+        known = state.engine(engine.id)
+        told = engine.verified["capabilities"]
+        health = known.health if known is not None else "untested"
+        if seen is not None and health in ("ok", "suspect"):
+            health_shown: str = seen["health"]
+        else:
+            health_shown = health
+        return {
+            "name": engine.spec.name,
+            "kind": engine.spec.kind,
+            "simulated": engine.spec.simulated,
+            "ifname": None if engine.member is None else self._names.get(engine.member),
+            "health": health_shown,
+            "algorithms": list(told["algorithms"]),
+            "lookaside": told["lookaside"],
+            "inline": told["inline"],
+            "primary_use": told["primary"],
+            "secondary_use": told["secondary"],
+            "latency_ns": engine.latency_ns,
+            "rates": [
+                {
+                    "algorithm": rate["algorithm"],
+                    "direction": rate["direction"],
+                    "ns_per_packet": rate["ns_per_packet"],
+                    "ns_per_byte": rate["ns_per_byte"],
+                }
+                for rate in engine.verified["rates"]
+            ],
+            "tiers": {
+                "primary": grant.primary if grant is not None else None,
+                "secondary": grant.secondary if grant is not None else None,
+                "application": grant.application if grant is not None else None,
+            },
+            "jobs": seen["jobs"] if seen is not None else 0,
+            "packets": seen["packets"] if seen is not None else 0,
+            "bytes": seen["bytes"] if seen is not None else 0,
+            "primary_jobs": seen["primary"] if seen is not None else 0,
+            "secondary_jobs": seen["secondary"] if seen is not None else 0,
+            "redone": seen["redone"] if seen is not None else 0,
+            "late": seen["late"] if seen is not None else 0,
+            "failed": seen["failed"] if seen is not None else 0,
+            "bad_icv": seen["bad_icv"] if seen is not None else 0,
+            "backlog_ns": seen["backlog_ns"] if seen is not None else 0,
+            "busy_ns": seen["busy_ns"] if seen is not None else 0,
+        }
+
+    def sas(self) -> list[SaResource]:
+        """The security associations, without their keys."""
+        return [self._sa(running) for running in self._team.securing.sas]
+
+    def _sa(self, running: "RunningSa") -> SaResource:
+        sa = running.sa
+        seen = self._snapshot["sas"].get(running.id)
+        policy = self._team.securing.policy_of(sa)
+        hops = self._team.next_hops
+        return {
+            "name": sa.name,
+            "dir": sa.direction,
+            "src": str(sa.src),
+            "dst": str(sa.dst),
+            "proto": "esp",
+            "spi": f"{sa.spi:#010x}",
+            "mode": sa.mode,
+            "aead": sa.cipher,
+            "icv": 128,
+            "esn": sa.esn,
+            "replay_window": sa.replay_window if not running.outbound else 0,
+            "encap": None
+            if sa.encap is None
+            else {"type": "espinudp", "sport": sa.encap.sport, "dport": sa.encap.dport},
+            "dev": sa.member,
+            "policy": None if policy is None else policy.policy.name,
+            "next_hop": hops.mac_of(sa.dst) if running.outbound and hops is not None else None,
+            "seq": seen["seq"] if seen is not None else 0,
+            "granted": seen["granted"] if seen is not None else None,
+            **dict_of(seen and seen["traffic"]),
+            "drops": dict(seen["drops"]) if seen is not None else {},
+        }
+
+    def policies(self) -> list[PolicyResource]:
+        """The SPD in the order in which it matches, the built-in rules first."""
+        found = [
+            PolicyResource(
+                name=name,
+                index=0,
+                action=action,
+                src=local,
+                dst=remote,
+                proto=protocol,
+                sport=None,
+                dport=port,
+                builtin=True,
+                sas=[],
+                packets=0,
+                bytes=0,
+            )
+            for name, action, local, remote, protocol, port in BUILT_IN
+        ]
+        securing = self._team.securing
+        for index, running in enumerate(securing.policies, start=1):
+            policy = running.policy
+            counted = dict_of(self._snapshot["policies"].get(running.id))
+            found.append(
+                PolicyResource(
+                    name=policy.name,
+                    index=index,
+                    action=policy.action,
+                    src=str(policy.local),
+                    dst=str(policy.remote),
+                    proto=_protocol(policy),
+                    sport=_ports(policy.local_port),
+                    dport=_ports(policy.remote_port),
+                    builtin=False,
+                    sas=[one.sa.name for one in securing.bundle(running)],
+                    packets=counted["packets"],
+                    bytes=counted["bytes"],
+                )
+            )
+        return found
+
+    def features(self) -> list[FeatureResource]:
+        """What the team offers as one NIC, and who provides it."""
+        return features(self._team)
+
+
+def dict_of(found: "Counter | None") -> Counter:
+    """A counter, zero where the data plane knows of none."""
+    return (
+        _NOTHING.copy() if found is None else {"packets": found["packets"], "bytes": found["bytes"]}
+    )
+
+
+def _protocol(policy: Policy) -> str | None:
+    if policy.protocol is None:
+        return None
+    return PROTOCOLS.get(policy.protocol, str(policy.protocol))
+
+
+def _ports(ports: tuple[int, int] | None) -> str | None:
+    if ports is None:
+        return None
+    return str(ports[0]) if ports[0] == ports[1] else f"{ports[0]}-{ports[1]}"

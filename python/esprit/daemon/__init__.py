@@ -1,0 +1,1 @@
+"""The running service and its control API: HTTP over a Unix socket."""

@@ -1,0 +1,40 @@
+"""The nouns: frozen values without I/O, clock or chance.
+
+``spec`` and ``security`` are what the operator wants, by name; ``state`` is what is known of a
+running team, by number; ``plan`` is what was decided; ``event`` is what happened;
+``capability`` is what the team offers as one NIC.
+"""
+
+from esprit.model.capability import Feature, Provider, features
+from esprit.model.event import Event
+from esprit.model.key import Key
+from esprit.model.plan import Announcement, Grant, MemberRole, Plan, Spill
+from esprit.model.security import Policy, SecurityAssociation, UdpEncap
+from esprit.model.spec import EngineSpec, MemberSpec, RouteSpec, TeamConfig, TeamSpec
+from esprit.model.state import Capabilities, EngineState, MemberState, Rate, TeamState
+
+__all__ = [
+    "Announcement",
+    "Capabilities",
+    "EngineSpec",
+    "EngineState",
+    "Event",
+    "Feature",
+    "Grant",
+    "Key",
+    "MemberRole",
+    "MemberSpec",
+    "MemberState",
+    "Plan",
+    "Policy",
+    "Provider",
+    "Rate",
+    "RouteSpec",
+    "SecurityAssociation",
+    "Spill",
+    "TeamConfig",
+    "TeamSpec",
+    "TeamState",
+    "UdpEncap",
+    "features",
+]

@@ -1,0 +1,222 @@
+"""What the team offers as one NIC, and who provides it: the list that ``ethtool -k`` would give.
+
+Members are unlike; the list is not. A feature is on only if the team gives it whichever member
+carries the traffic, because somebody backs up those that lack it. Each provider says how far it
+got: what it advertises, whether the team accepts it for that use, and whether a test proved it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from esprit.model.plan import Grant, Plan
+from esprit.model.state import EngineState, TeamState
+
+#: The virtual NIC's offloads: the data plane's short name, ``ethtool -k``'s.
+OFFLOADS: Final = (
+    ("csum", "tx-checksumming"),
+    ("tso4", "tx-tcp-segmentation"),
+    ("tso6", "tx-tcp6-segmentation"),
+    ("tso-ecn", "tx-tcp-ecn-segmentation"),
+    ("uso4", "tx-udp-segmentation"),
+    ("uso6", "tx-udp6-segmentation"),
+)
+
+#: Ciphers of ESP, as engines call them.
+CIPHERS: Final = ("aes-128-gcm-16", "aes-256-gcm-16")
+
+NO_HW_OFFLOAD: Final = "Linux lets no TAP device announce it; SAs and policies are given to Esprit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """Who gives a feature.
+
+    Attributes:
+        advertised: It says that it can.
+        accepted: The team uses it for that; a Plan grants it, or a setting allows it.
+        verified: A test proved it; None where no test is made.
+    """
+
+    kind: Literal["member", "engine", "host"]
+    name: str
+    advertised: bool = True
+    accepted: bool = True
+    verified: bool | None = None
+
+    @property
+    def gives(self) -> bool:
+        """Whether the feature really comes from here."""
+        return self.advertised and self.accepted and self.verified is not False
+
+    def __str__(self) -> str:
+        return self.name if self.gives else f"({self.name})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """A line of the list.
+
+    Attributes:
+        fixed: No setting of the team changes it.
+        reason: Why it is off, or what it does not cover; empty if there is nothing to say.
+    """
+
+    name: str
+    on: bool
+    fixed: bool = False
+    providers: tuple[Provider, ...] = ()
+    reason: str = ""
+
+    @property
+    def state(self) -> str:
+        """As ``ethtool -k`` has it: ``on``, ``off``, ``off [fixed]``."""
+        return ("on" if self.on else "off") + (" [fixed]" if self.fixed else "")
+
+
+def features(
+    state: TeamState,
+    *,
+    offloads: Iterable[str] = (),
+    members: Mapping[int, Mapping[str, bool]] | None = None,
+) -> tuple[Feature, ...]:
+    """The homogeneous feature set of a team.
+
+    Args:
+        state: The team, with its last Plan.
+        offloads: What the virtual NIC took, by the data plane's short names.
+        members: By member: what ``ethtool -k`` says of it. A member that lacks one of the
+            segmentation features is backed up by the data plane.
+    """
+    return (
+        *_offloads(state, frozenset(offloads), members or {}),
+        *_esp(state),
+        *_uses(state),
+    )
+
+
+def _offloads(
+    state: TeamState, offloads: frozenset[str], members: Mapping[int, Mapping[str, bool]]
+) -> Iterator[Feature]:
+    for short, name in OFFLOADS:
+        providers = [
+            Provider(kind="member", name=member.interface, accepted=member.can_carry)
+            for member in state.members
+            if members.get(member.id, {}).get(name, False)
+        ]
+        on = short in offloads
+        yield Feature(
+            name=name,
+            on=on,
+            fixed=True,
+            providers=(Provider(kind="host", name="data plane"), *providers) if on else (),
+            reason="" if on else "this kernel's TAP device has no such offload",
+        )
+    yield Feature(
+        name="rx-tcp-coalescing",
+        on=True,
+        fixed=True,
+        providers=(Provider(kind="host", name="data plane"),),
+    )
+
+
+def _esp(state: TeamState) -> Iterator[Feature]:
+    plan = state.plan
+    carrying = sorted(plan.carriers) if plan is not None else []
+    yield Feature(name="esp-hw-offload", on=False, fixed=True, reason=NO_HW_OFFLOAD)
+    grants = {grant.engine: grant for grant in plan.grants} if plan is not None else {}
+    any_on = False
+    for cipher in CIPHERS:
+        able = [e for e in state.engines if cipher in e.capabilities.algorithms]
+        lacking = [
+            member.interface
+            for member in state.members
+            if member.id in carrying and not _served(member.id, able, grants)
+        ]
+        on = bool(carrying) and not lacking
+        any_on = any_on or on
+        yield Feature(
+            name=f"esp-{cipher}",
+            on=on,
+            providers=tuple(_provider(engine, grants) for engine in able),
+            reason=_why_off(state, plan, able, lacking),
+        )
+    for name in ("esp-tunnel-mode", "esp-transport-mode", "esp-udp-encapsulation"):
+        yield Feature(
+            name=name,
+            on=any_on,
+            providers=(Provider(kind="host", name="data plane"),),
+            reason="" if any_on else "no cipher is on",
+        )
+    esn = [engine for engine in state.engines if engine.capabilities.esn]
+    yield Feature(
+        name="esp-extended-sequence-numbers",
+        on=any_on and all(_served(member, esn, grants) for member in carrying),
+        providers=tuple(_provider(engine, grants) for engine in esn),
+    )
+
+
+def _served(member: int, engines: Sequence[EngineState], grants: Mapping[int, Grant]) -> bool:
+    """Whether these engines both seal and open for a member."""
+    found = [grants[engine.id] for engine in engines if engine.id in grants]
+    usable = [
+        grant
+        for grant in found
+        if grant.secondary is not None or (grant.primary is not None and grant.member == member)
+    ]
+    return any(grant.seal for grant in usable) and any(grant.open for grant in usable)
+
+
+def _provider(engine: EngineState, grants: Mapping[int, Grant]) -> Provider:
+    return Provider(
+        kind="engine",
+        name=engine.name,
+        accepted=engine.id in grants,
+        verified=engine.verified,
+    )
+
+
+def _why_off(
+    state: TeamState, plan: Plan | None, able: Sequence[EngineState], lacking: Sequence[str]
+) -> str:
+    if plan is None or not plan.carriers:
+        return "no member carries traffic"
+    if not able:
+        return "no engine has it"
+    if not any(engine.verified for engine in able):
+        return "no engine that has it passed its test"
+    if lacking:
+        return f"no engine gives it to {', '.join(lacking)}"
+    return ""
+
+
+def _uses(state: TeamState) -> Iterator[Feature]:
+    plan = state.plan
+    grants = {grant.engine: grant for grant in plan.grants} if plan is not None else {}
+    givers = tuple(
+        Provider(
+            kind="engine",
+            name=engine.name,
+            accepted=engine.id in grants and grants[engine.id].secondary is not None,
+            verified=engine.verified,
+        )
+        for engine in state.engines
+        if engine.capabilities.secondary and engine.capabilities.lookaside
+    )
+    sharing = plan is not None and plan.sharing
+    spreading = plan is not None and plan.spreading
+    yield Feature(
+        name="secondary-use-sharing",
+        on=sharing,
+        providers=givers,
+        reason="" if sharing else "needs one verified engine that works for others",
+    )
+    yield Feature(
+        name="secondary-use-spreading",
+        on=spreading,
+        providers=givers,
+        reason="" if spreading else "needs two verified engines that work for others",
+    )
+    yield Feature(name="direct-delivery", on=False, fixed=True, reason="does not exist yet")

@@ -1,0 +1,169 @@
+"""The Plan: what Python decided, as an immutable value that the data plane obeys until the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from esprit.model.words import Delivery, ModeName, SourceMac
+
+if TYPE_CHECKING:
+    from esprit import _native as native
+
+#: Shares that a team's flows are cut into; the data plane's own number (``plan.rs``).
+BUCKETS: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberRole:
+    """A member's part.
+
+    Attributes:
+        carry: It may send, now or by taking over.
+        accept: It may accept what is sent to its own address; the team's is the receiver's.
+    """
+
+    id: int
+    carry: bool
+    accept: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What one engine may do for the team.
+
+    Attributes:
+        member: The member whose own engine it is.
+        primary: Its tier for its own member's traffic, 0 first; None: not at all.
+        secondary: Its tier for other traffic of the team.
+        application: Its tier for applications' tasks.
+        bias_ns: Added to its cost: the higher, the later it is chosen within its tier.
+        bias_load: Its own primary backlog, times this, is added as well.
+        limit_ns: Headroom: it takes secondary work only below this backlog.
+    """
+
+    engine: int
+    member: int | None = None
+    seal: bool = True
+    open: bool = True
+    primary: int | None = None
+    secondary: int | None = None
+    application: int | None = None
+    bias_ns: int = 0
+    bias_load: float = 0.0
+    limit_ns: int | None = None
+
+    def to_native(self) -> native.Grant:
+        """The grant as the data plane reads it."""
+        return {
+            "engine": self.engine,
+            "member": self.member,
+            "seal": self.seal,
+            "open": self.open,
+            "primary": self.primary,
+            "secondary": self.secondary,
+            "application": self.application,
+            "bias_ns": self.bias_ns,
+            "bias_load": self.bias_load,
+            "limit_ns": self.limit_ns,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spill:
+    """How late an engine may be expected to finish before work goes to the next tier, in ns."""
+
+    primary: int
+    secondary: int
+    application: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """Ethernet frames that a member sends at once when it takes over."""
+
+    member: int
+    frames: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Who transmits, who receives, who takes over, and which engine may do what.
+
+    Attributes:
+        epoch: Grows with every Plan of the team.
+        latch: The last link epoch that had been heard of when this was computed: latches up to
+            it are cleared, later ones stay.
+        transmit: Members by share of the flow hash: none, one, or :data:`BUCKETS`.
+        receiver: The one member that accepts broadcast, multicast and the team's address.
+        takeover: Who takes over for a member that is lost, best first.
+    """
+
+    epoch: int
+    team: int
+    latch: int
+    mode: ModeName
+    members: tuple[MemberRole, ...]
+    transmit: tuple[int, ...]
+    receiver: int | None
+    takeover: tuple[int, ...]
+    source_mac: SourceMac
+    announce: tuple[Announcement, ...]
+    grants: tuple[Grant, ...]
+    spill: Spill
+    delivery: Delivery = "return"
+
+    @property
+    def carriers(self) -> frozenset[int]:
+        """Members that carry traffic now."""
+        return frozenset(self.transmit)
+
+    @property
+    def sharing(self) -> bool:
+        """Whether at least one engine works for others than its own member."""
+        return any(grant.secondary is not None for grant in self.grants)
+
+    @property
+    def spreading(self) -> bool:
+        """Whether at least two engines do, so that their work is spread."""
+        return sum(grant.secondary is not None for grant in self.grants) > 1
+
+    def protects(self, member: int) -> bool:
+        """Whether some engine may seal and some engine may open for this member's traffic."""
+        usable = [
+            grant
+            for grant in self.grants
+            if grant.secondary is not None or (grant.member == member and grant.primary is not None)
+        ]
+        return any(grant.seal for grant in usable) and any(grant.open for grant in usable)
+
+    def same_as(self, other: Plan | None) -> bool:
+        """Whether both say the same, but for their epochs."""
+        if other is None:
+            return False
+        return replace(self, epoch=0, latch=0) == replace(other, epoch=0, latch=0)
+
+    def to_native(self) -> native.Plan:
+        """The Plan as :meth:`esprit._native.DataPlane.publish` takes it."""
+        return {
+            "epoch": self.epoch,
+            "team": self.team,
+            "latch": self.latch,
+            "mode": self.mode,
+            "members": [
+                {"id": role.id, "carry": role.carry, "accept": role.accept} for role in self.members
+            ],
+            "transmit": list(self.transmit),
+            "receiver": self.receiver,
+            "takeover": list(self.takeover),
+            "mac": self.source_mac,
+            "announce": [
+                {"member": a.member, "frames": [frame.hex() for frame in a.frames]}
+                for a in self.announce
+            ],
+            "grants": {
+                "engines": [grant.to_native() for grant in self.grants],
+                "spill_ns": (self.spill.primary, self.spill.secondary, self.spill.application),
+            },
+            "delivery": self.delivery,
+        }

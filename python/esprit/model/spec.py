@@ -1,0 +1,197 @@
+"""What the operator wants: a team with its members and engines, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+from typing import TYPE_CHECKING
+
+from esprit.model.words import (
+    Delivery,
+    EngineKind,
+    Failback,
+    ModeName,
+    Software,
+    SourceMac,
+)
+
+if TYPE_CHECKING:
+    from esprit import _native as native
+    from esprit.model.security import Policy, SecurityAssociation
+
+#: Ciphers that an engine has if it does not say otherwise: all that there are.
+ALGORITHMS = ("aes-128-gcm-16", "aes-256-gcm-16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpec:
+    """An engine to be made and tested.
+
+    Only ``threads`` belongs to ``cpu`` (0 is the worker itself). The others belong to ``asic``, a
+    *simulated* NIC encryption processor; None leaves the choice to the data plane.
+
+    Attributes:
+        rate_bps: Bits per second.
+        ns_per_packet: Nanoseconds for each packet, on top of its bytes.
+        latency_ns: Nanoseconds from the end of the work to the completion.
+        queue_ns: How much work it takes ahead of time, in nanoseconds at its rate.
+        memory: Bytes in flight at most.
+        sa_slots: Keys that it holds at a time.
+        key_install_ns: Nanoseconds to install a key that it does not hold.
+        lookaside: It takes a job and gives it back.
+        inline: It works on what passes through its own NIC.
+        primary: It works for its own member's traffic.
+        secondary: It works for others.
+    """
+
+    name: str
+    kind: EngineKind
+    threads: int = 1
+    rate_bps: int | None = None
+    ns_per_packet: int | None = None
+    latency_ns: int | None = None
+    queue_ns: int | None = None
+    memory: int | None = None
+    sa_slots: int | None = None
+    key_install_ns: int | None = None
+    algorithms: tuple[str, ...] = ALGORITHMS
+    lookaside: bool = True
+    inline: bool = False
+    primary: bool = True
+    secondary: bool = True
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it imitates a device that is not there. Users are always told."""
+        return self.kind == "asic"
+
+    @property
+    def costs_host_cpu(self) -> bool:
+        """Whether its work takes the host's processors, so that ``software`` places it."""
+        return self.kind == "cpu"
+
+    def to_native(self, *, id: int, member: int | None) -> native.EngineSpec:  # noqa: A002
+        """The engine as :meth:`esprit._native.DataPlane.engine_add` takes it."""
+        found: native.EngineSpec = {
+            "id": id,
+            "name": self.name,
+            "kind": self.kind,
+            "member": member,
+        }
+        if self.kind == "cpu":
+            found["threads"] = self.threads
+            return found
+        found["algorithms"] = list(self.algorithms)
+        found["lookaside"] = self.lookaside
+        found["inline"] = self.inline
+        found["primary"] = self.primary
+        found["secondary"] = self.secondary
+        if self.rate_bps is not None:
+            found["rate_bps"] = self.rate_bps
+        if self.ns_per_packet is not None:
+            found["ns_per_packet"] = self.ns_per_packet
+        if self.latency_ns is not None:
+            found["latency_ns"] = self.latency_ns
+        if self.queue_ns is not None:
+            found["queue_ns"] = self.queue_ns
+        if self.memory is not None:
+            found["memory"] = self.memory
+        if self.sa_slots is not None:
+            found["sa_slots"] = self.sa_slots
+        if self.key_install_ns is not None:
+            found["key_install_ns"] = self.key_install_ns
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberSpec:
+    """An interface of the team.
+
+    Attributes:
+        priority: Who is preferred as active member; the higher, the better. Equal ones are
+            preferred in the order of the file.
+        carry: False makes it an encryption-only member: its engine works, its wire does not.
+        weight: Its share of the flows in ``balance-alb``, against the others' weights.
+        engine: Its own encryption processor.
+    """
+
+    interface: str
+    priority: int = 0
+    carry: bool = True
+    weight: int = 1
+    engine: EngineSpec | None = None
+
+    def to_native(self, *, id: int, team: int) -> native.MemberSpec:  # noqa: A002
+        """The member as :meth:`esprit._native.DataPlane.member_add` takes it."""
+        return {"id": id, "team": team, "interface": self.interface}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSpec:
+    """A route over the virtual NIC. ``via`` None: the destination is on the link."""
+
+    to: IPv4Network | IPv6Network
+    via: IPv4Address | IPv6Address | None = None
+    src: IPv4Address | IPv6Address | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamSpec:
+    """The team itself.
+
+    Attributes:
+        name: The virtual NIC.
+        failback: Whether a better member that returns takes the traffic back.
+        software: Where engines stand that cost host processor time.
+        delivery: How sealed packets reach the wire.
+        source_mac: What a carrying member sends as source of unicast IP; None: the mode's own.
+        mac: The team's own address; None: that of the first member.
+        mtu: The virtual NIC's MTU; None: the smallest member's less the largest SA overhead.
+        addresses: Assigned to the virtual NIC.
+        routes: Set over the virtual NIC.
+    """
+
+    name: str
+    mode: ModeName = "active-backup"
+    failback: Failback = "never"
+    software: Software = "overflow"
+    delivery: Delivery = "return"
+    source_mac: SourceMac | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
+    routes: tuple[RouteSpec, ...] = ()
+
+    def to_native(self, *, id: int, mac: str, mtu: int, adopt: bool) -> native.TeamSpec:  # noqa: A002
+        """The team as :meth:`esprit._native.DataPlane.team_add` takes it."""
+        return {"id": id, "name": self.name, "mac": mac, "mtu": mtu, "adopt": adopt}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamConfig:
+    """All that one file says: a team, its members, engines, SAs and policies.
+
+    Attributes:
+        source: The file, for messages.
+        engines: Engines that belong to no member. Those of members are with their members.
+        policies: In the order in which they match.
+    """
+
+    source: str
+    team: TeamSpec
+    members: tuple[MemberSpec, ...]
+    engines: tuple[EngineSpec, ...] = ()
+    sas: tuple[SecurityAssociation, ...] = ()
+    policies: tuple[Policy, ...] = field(default=())
+
+    def all_engines(self) -> tuple[tuple[EngineSpec, str | None], ...]:
+        """Each engine with the interface of its member, the members' first."""
+        own = ((m.engine, m.interface) for m in self.members if m.engine is not None)
+        return (*own, *((engine, None) for engine in self.engines))

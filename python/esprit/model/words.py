@@ -1,0 +1,29 @@
+"""The words with a fixed set of values, the same in files, over the wire and in Rust."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+ModeName = Literal["active-backup", "balance-alb"]
+Software = Literal["always", "overflow", "never"]
+Failback = Literal["never", "better"]
+Delivery = Literal["return"]
+SourceMac = Literal["team", "member"]
+EngineKind = Literal["cpu", "asic"]
+Direction = Literal["out", "in"]
+SaMode = Literal["tunnel", "transport"]
+EspAlgorithm = Literal["aes-gcm-16"]
+Action = Literal["protect", "bypass", "discard"]
+
+#: Whether a member's link can carry frames: ``gone`` is an interface that was deleted or
+#: unplugged, which no link event brings back; its port has to be rebuilt.
+Link = Literal["up", "down", "gone"]
+
+#: What is held of an engine. Only ``ok`` and ``suspect`` ones work: a suspect engine is
+#: watched by the pool, which knows more of the moment than a Plan does.
+Health = Literal["untested", "ok", "suspect", "hung", "failed"]
+
+#: What a member does at the moment.
+Role = Literal["active", "waiting", "encryption-only", "down"]
+
+MODES: Final[tuple[ModeName, ...]] = get_args(ModeName)

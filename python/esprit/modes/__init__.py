@@ -1,0 +1,71 @@
+"""Modes: pure functions from what is known of a team to the Plan.
+
+>>> from esprit.model import MemberState, TeamState
+>>> from esprit.model.event import LinkChanged
+>>> from esprit.modes import decide
+>>> eth1, eth2 = (MemberState(id=i, interface=f"eth{i}", link="up") for i in (1, 2))
+>>> first = decide(TeamState(id=0, members=(eth1, eth2)))
+>>> first.plan.transmit, first.plan.takeover
+((1,), (2,))
+>>> decide(first.state, LinkChanged(member=1, up=False, epoch=1)).plan.transmit
+(2,)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final
+
+from esprit.model.event import Event
+from esprit.model.plan import Plan
+from esprit.model.state import TeamState
+from esprit.model.words import ModeName
+from esprit.modes.active_backup import ActiveBackup
+from esprit.modes.balance_alb import BalanceAlb
+from esprit.modes.base import Decision, Mode, Notice
+from esprit.modes.observe import observe
+
+#: The modes that there are, by name.
+MODES: Final[Mapping[ModeName, Mode]] = MappingProxyType(
+    {mode.name: mode for mode in (ActiveBackup(), BalanceAlb())}
+)
+
+
+def decide(state: TeamState, event: Event | None = None) -> Decision:
+    """What follows from ``event``: the state after it, and the Plan.
+
+    Args:
+        state: What was known.
+        event: What happened; None only computes the Plan.
+    """
+    if event is not None:
+        state = observe(state, event)
+    last = state.plan
+    plan = MODES[state.mode].plan(state)
+    after = replace(state, plan=plan, active=plan.receiver if plan.transmit else state.active)
+    return Decision(
+        state=after,
+        plan=plan,
+        changed=not plan.same_as(last),
+        clears=last is None or plan.latch > last.latch,
+        notices=tuple(_notices(last, plan)),
+    )
+
+
+def _notices(last: Plan | None, plan: Plan) -> list[Notice]:
+    found = []
+    if plan.sharing != (last is not None and last.sharing):
+        found.append(Notice(what="sharing", before=int(not plan.sharing), after=int(plan.sharing)))
+    if plan.spreading != (last is not None and last.spreading):
+        found.append(
+            Notice(what="spreading", before=int(not plan.spreading), after=int(plan.spreading))
+        )
+    receiver = None if last is None else last.receiver
+    if plan.receiver != receiver:
+        found.append(Notice(what="active", before=receiver, after=plan.receiver))
+    return found
+
+
+__all__ = ["MODES", "Decision", "Mode", "Notice", "decide", "observe"]

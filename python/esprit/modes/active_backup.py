@@ -1,0 +1,54 @@
+"""One member carries all traffic, the others wait for it to fail (the document's AFT)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+from esprit.model.plan import Plan
+from esprit.model.state import TeamState
+from esprit.model.words import ModeName, Software, SourceMac
+from esprit.modes.base import announcements, elect, next_epoch, ranking, roles
+from esprit.modes.placement import HEADROOM_NS, SPILL, Place, Standing, grants
+
+#: Engines whose members do not carry come first, wire-dead and encryption-only ones among
+#: them; the active member's engine interleaves others' work only while it has resources to
+#: spare. An engine of another team may be busy with that team's own traffic.
+PLACES: Final[Mapping[Standing, Place]] = {
+    "idle": Place(tier=0),
+    "waiting": Place(tier=0),
+    "elsewhere": Place(tier=0, bias_load=1.0),
+    "carrying": Place(tier=1, limit_ns=HEADROOM_NS),
+}
+SOFTWARE: Final[Mapping[Software, Place]] = {
+    "always": Place(tier=0),
+    "overflow": Place(tier=2),
+}
+
+
+class ActiveBackup:
+    """``active-backup``."""
+
+    name: ClassVar[ModeName] = "active-backup"
+    #: One address for the host: whoever carries has the team's.
+    source_mac: ClassVar[SourceMac] = "team"
+
+    def plan(self, state: TeamState) -> Plan:
+        """The Plan for this state, one epoch after the last."""
+        active = elect(state)
+        carrying = frozenset() if active is None else frozenset({active.id})
+        return Plan(
+            epoch=next_epoch(state),
+            team=state.id,
+            latch=state.link_epoch,
+            mode=self.name,
+            members=roles(state, carrying),
+            transmit=tuple(carrying),
+            receiver=None if active is None else active.id,
+            takeover=tuple(m.id for m in ranking(state) if m.id not in carrying),
+            source_mac=state.source_mac or self.source_mac,
+            announce=announcements(state),
+            grants=grants(state, carrying, PLACES, SOFTWARE),
+            spill=SPILL,
+            delivery=state.delivery,
+        )

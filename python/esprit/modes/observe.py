@@ -1,0 +1,137 @@
+"""How an event changes what is known of a team. Nothing is decided here.
+
+Links and engines are tables: each (state, what happened) is a row, or is left as it is for a
+reason that stands beside the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final, Literal
+
+from esprit.model.event import (
+    ActiveChosen,
+    AnnouncementsChanged,
+    EngineJoined,
+    EngineLeft,
+    EngineReported,
+    Event,
+    LinkChanged,
+    MemberJoined,
+    MemberLeft,
+    PortLost,
+    Resynced,
+    SettingsChanged,
+    TookOver,
+)
+from esprit.model.state import TeamState
+from esprit.model.words import Health, Link
+
+Wire = Literal["rose", "fell", "vanished"]
+
+#: No row leads out of ``gone``: a socket whose interface was deleted stays dead, also when
+#: another interface of that name appears. A rebuilt port is a :class:`MemberJoined`.
+LINKS: Final[dict[tuple[Link, Wire], Link]] = {
+    ("down", "rose"): "up",
+    ("up", "rose"): "up",
+    ("up", "fell"): "down",
+    ("down", "fell"): "down",
+    ("up", "vanished"): "gone",
+    ("down", "vanished"): "gone",
+}
+
+#: By the pool's words. No row leads from ``hung`` or ``failed`` to ``ok``: an engine that was
+#: found so is tested again first, and joins anew by :class:`EngineJoined`.
+ENGINES: Final[dict[tuple[Health, str], Health]] = {
+    ("ok", "failed"): "suspect",
+    ("ok", "suspect"): "suspect",
+    ("ok", "hung"): "hung",
+    ("suspect", "hung"): "hung",
+    ("suspect", "recovered"): "ok",
+    ("ok", "refused"): "failed",
+    ("suspect", "refused"): "failed",
+    ("hung", "refused"): "failed",
+    ("untested", "refused"): "failed",
+}
+
+
+def observe(state: TeamState, event: Event) -> TeamState:
+    """What is known after ``event``. One that tells nothing new leaves the state as it is."""
+    match event:
+        case LinkChanged():
+            if event.epoch < state.link_epoch:
+                return state  # a snapshot has told more already
+            state = _wire(state, event.member, "rose" if event.up else "fell")
+            return replace(state, link_epoch=event.epoch)
+        case PortLost():
+            state = _wire(state, event.member, "vanished")
+            return replace(state, link_epoch=max(state.link_epoch, event.epoch))
+        case TookOver():
+            if event.epoch < state.link_epoch:
+                return state
+            # The takeover says that the link fell, even if that event itself was lost.
+            state = _wire(state, event.lost, "fell")
+            heir = state.member(event.heir) if event.heir is not None else None
+            keep = heir is not None and heir.can_carry and state.active in (event.lost, None)
+            return replace(
+                state,
+                link_epoch=event.epoch,
+                active=heir.id if keep and heir is not None else state.active,
+            )
+        case EngineReported():
+            engine = state.engine(event.engine) if event.engine is not None else None
+            if engine is None:
+                return state
+            health = ENGINES.get((engine.health, event.what), engine.health)
+            return state.with_engine(replace(engine, health=health))
+        case MemberJoined():
+            return state.with_member(event.member)
+        case MemberLeft():
+            # Its engine leaves with it; the pool hears of that as an engine of its own.
+            return replace(
+                state,
+                members=tuple(m for m in state.members if m.id != event.member),
+                engines=tuple(e for e in state.engines if e.member != event.member),
+                active=None if state.active == event.member else state.active,
+            )
+        case EngineJoined():
+            return state.with_engine(event.engine)
+        case EngineLeft():
+            return replace(state, engines=tuple(e for e in state.engines if e.id != event.engine))
+        case SettingsChanged():
+            return replace(
+                state,
+                mode=event.mode or state.mode,
+                software=event.software or state.software,
+                failback=event.failback or state.failback,
+                source_mac=event.source_mac or state.source_mac,
+            )
+        case AnnouncementsChanged():
+            return replace(state, announcements=event.frames)
+        case ActiveChosen():
+            member = state.member(event.member)
+            return state if member is None else replace(state, active=member.id)
+        case Resynced():
+            return _resynced(state, event)
+        case _:
+            return state
+
+
+def _wire(state: TeamState, id: int, what: Wire) -> TeamState:  # noqa: A002
+    member = state.member(id)
+    if member is None:
+        return state
+    return state.with_member(replace(member, link=LINKS.get((member.link, what), member.link)))
+
+
+def _resynced(state: TeamState, event: Resynced) -> TeamState:
+    if event.epoch < state.link_epoch:
+        return state
+    for member, up in sorted(event.links.items()):
+        state = _wire(state, member, "rose" if up else "fell")
+    for id, health in sorted(event.health.items()):  # noqa: A001
+        engine = state.engine(id)
+        # A snapshot brings bad news of an engine, never good: that takes a test.
+        if engine is not None and engine.verified:
+            state = state.with_engine(replace(engine, health=health))
+    return replace(state, link_epoch=event.epoch)

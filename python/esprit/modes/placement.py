@@ -1,0 +1,97 @@
+"""Which engine may do what, in which tier: the Plan's grants.
+
+Primary use comes first in every mode and needs no choice: a member's traffic is done by its own
+engine. Secondary use is where modes differ; each says by a table where engines of one
+:data:`Standing` are placed, and the rest is common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from esprit.model.plan import Grant, Spill
+from esprit.model.state import EngineState, TeamState
+from esprit.model.words import Software
+
+#: Where an engine's member stands. ``idle``: it cannot carry (its wire is dead, or it is
+#: encryption-only), or there is none. ``waiting``: it could carry and does not. ``elsewhere``: it
+#: belongs to another team, whose traffic may need it. ``software``: the work costs host
+#: processor time, wherever it belongs.
+Standing = Literal["idle", "waiting", "carrying", "elsewhere", "software"]
+
+#: Secondary work goes to the next tier if an engine would not be done within 20 ms. Work of a
+#: member's own leaves its engine sooner, at 2 ms (four super-frames at 1 Gbit/s): beyond that
+#: the others would be done before it.
+SPILL: Final = Spill(primary=2_000_000, secondary=20_000_000, application=20_000_000)
+
+#: Up to this backlog an engine whose member carries traffic has resources to spare: half of
+#: what its own traffic may find before it spills, so secondary work alone never displaces it.
+HEADROOM_NS: Final = SPILL.primary // 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A tier for secondary use, and how an engine stands within it."""
+
+    tier: int
+    bias_load: float = 0.0
+    limit_ns: int | None = None
+
+
+def standing(engine: EngineState, state: TeamState, carrying: frozenset[int]) -> Standing:
+    """Where the engine stands while the members ``carrying`` carry traffic."""
+    if engine.costs_host_cpu:
+        return "software"
+    if engine.member is None:
+        return "idle"
+    member = state.member(engine.member)
+    if member is None:
+        return "elsewhere"
+    if not member.can_carry:
+        return "idle"
+    return "carrying" if member.id in carrying else "waiting"
+
+
+def grants(
+    state: TeamState,
+    carrying: frozenset[int],
+    places: Mapping[Standing, Place],
+    software: Mapping[Software, Place],
+) -> tuple[Grant, ...]:
+    """One grant for each verified engine that may do anything, in the order of their numbers.
+
+    Args:
+        state: The team.
+        carrying: Members that carry traffic.
+        places: Where the mode puts engines for secondary use, by their standing.
+        software: Where it puts those that cost host processor time, by the team's setting; a
+            setting that is not named keeps them out.
+    """
+    found = []
+    for engine in sorted(state.engines, key=lambda engine: engine.id):
+        where = standing(engine, state, carrying)
+        place = software.get(state.software) if where == "software" else places.get(where)
+        if not engine.does_secondary:
+            place = None
+        member = state.member(engine.member) if engine.member is not None else None
+        primary = engine.does_primary and member is not None and member.can_carry
+        if where == "software" and state.software == "never":
+            primary = False
+        if place is None and not primary:
+            continue
+        found.append(
+            Grant(
+                engine=engine.id,
+                member=None if member is None else member.id,
+                seal=engine.seal,
+                open=engine.open,
+                primary=0 if primary else None,
+                secondary=None if place is None else place.tier,
+                application=None if place is None else place.tier,
+                bias_load=0.0 if place is None else place.bias_load,
+                limit_ns=None if place is None else place.limit_ns,
+            )
+        )
+    return tuple(found)
