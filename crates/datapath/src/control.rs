@@ -271,15 +271,33 @@ impl Worker {
         Snapshot {
             time: now.0,
             link_epoch: self.link_epoch,
-            teams: self.teams.iter().map(|(&id, t)| (id, self.team_snapshot(t))).collect(),
-            members: self.members.iter().map(|(&id, m)| (id, member_snapshot(m))).collect(),
-            engines: self.pool.snapshot(now).into_iter().map(|e| (e.engine, e)).collect(),
+            teams: self
+                .teams
+                .iter()
+                .map(|(&id, t)| (id, self.team_snapshot(t)))
+                .collect(),
+            members: self
+                .members
+                .iter()
+                .map(|(&id, m)| (id, member_snapshot(m)))
+                .collect(),
+            engines: self
+                .pool
+                .snapshot(now)
+                .into_iter()
+                .map(|e| (e.engine, e))
+                .collect(),
             sas: self
                 .sas
                 .outbound
                 .iter()
                 .map(|(&id, sa)| (id, out_snapshot(sa)))
-                .chain(self.sas.inbound.iter().map(|(&id, sa)| (id, in_snapshot(sa))))
+                .chain(
+                    self.sas
+                        .inbound
+                        .iter()
+                        .map(|(&id, sa)| (id, in_snapshot(sa))),
+                )
                 .collect(),
             policies: self
                 .teams
@@ -330,7 +348,12 @@ fn out_snapshot(sa: &OutSa) -> SaSnapshot {
         direction: "out",
         traffic: sa.traffic,
         seq: sa.seq.next().unwrap_or(u64::MAX),
-        granted: Some(sa.seq.next().unwrap_or(u64::MAX).saturating_add(sa.seq.left())),
+        granted: Some(
+            sa.seq
+                .next()
+                .unwrap_or(u64::MAX)
+                .saturating_add(sa.seq.left()),
+        ),
         in_flight: sa.release.len(),
         drops: sa.drops.seen().collect(),
     }

@@ -229,7 +229,11 @@ impl Worker {
             return Err(DropReason::FragmentDiscard);
         }
         let udp = parsed.protocol == UDP;
-        let start = if udp { parsed.payload } else { u32::from(parsed.l4) };
+        let start = if udp {
+            parsed.payload
+        } else {
+            u32::from(parsed.l4)
+        };
         let end = parsed.end;
         if udp && end.saturating_sub(start) == 1 {
             return Err(DropReason::Keepalive);
@@ -274,11 +278,7 @@ impl Worker {
         if draft.sa != sa_id.0 || draft.member != member || draft.ops.len() == MAX_OPS {
             self.submit_open(now, draft);
         }
-        let sa = self
-            .sas
-            .inbound
-            .get_mut(&sa_id.0)
-            .ok_or(DropReason::NoSa)?;
+        let sa = self.sas.inbound.get_mut(&sa_id.0).ok_or(DropReason::NoSa)?;
         let seq = match sa.replay.check(header.seq_lo) {
             Ok(seq) => seq,
             Err(drop) => {
@@ -477,7 +477,7 @@ fn inner(
     let start = match mode {
         Mode::Tunnel => {
             let inner = &mut plain[..trailer.payload_len];
-            encap::decapsulate_ecn(outer_header, inner).map_err(|_| DropReason::InnerMalformed)?;
+            encap::decapsulate_ecn(outer_header, inner).map_err(|_| DropReason::Congestion)?;
             at
         }
         Mode::Transport => {

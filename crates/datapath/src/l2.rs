@@ -73,6 +73,9 @@ mod tests {
         assert_eq!(header[12..], [0x81, 0x00, 0x00, 0x64, 0x86, 0xdd]);
         set_source(&mut frame, Mac([1; 6]));
         set_destination(&mut frame, Mac([2; 6]));
-        assert_eq!((source(&frame), destination(&frame)), (Mac([1; 6]), Mac([2; 6])));
+        assert_eq!(
+            (source(&frame), destination(&frame)),
+            (Mac([1; 6]), Mac([2; 6]))
+        );
     }
 }

@@ -14,6 +14,7 @@ pub mod counters;
 pub mod events;
 mod failover;
 mod flight;
+mod gate;
 mod inbound;
 mod l2;
 pub mod member;

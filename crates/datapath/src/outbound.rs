@@ -18,7 +18,7 @@ use esprit_crypto::{Direction, JobInput, MAX_OPS, Op, Reject, Request};
 use esprit_ipsec::encap::{OuterTemplate, UDP_CHECKSUM};
 use esprit_ipsec::esp;
 use esprit_ipsec::sad::Mode;
-use esprit_ipsec::seq::SeqError;
+use esprit_ipsec::seq::{SeqError, SeqRange};
 use esprit_ipsec::spd::{Action, Rule};
 use esprit_packet::buf::LARGE;
 use esprit_packet::flow::FlowKey;
@@ -143,9 +143,7 @@ impl Worker {
         };
         if matches!(parsed.net, Net::Ipv4 | Net::Ipv6) {
             let verdict = team.spd.lookup_out(&parsed, frame.buf.data());
-            let policy = verdict
-                .policy
-                .and_then(|id| team.policies.get_mut(&id.0));
+            let policy = verdict.policy.and_then(|id| team.policies.get_mut(&id.0));
             match verdict.action {
                 Action::Bypass => {
                     if let Some(policy) = policy {
@@ -209,8 +207,8 @@ impl Worker {
         let l3 = usize::from(parsed.l3);
         let frame_bytes = frame.buf.data();
         let packet = &frame_bytes[l3..parsed.end as usize];
-        let outer = OuterTemplate::new(&sa.spec, packet, parsed)
-            .map_err(|_| DropReason::SaMismatch)?;
+        let outer =
+            OuterTemplate::new(&sa.spec, packet, parsed).map_err(|_| DropReason::SaMismatch)?;
         let mut eth = l2::retyped(frame_bytes, l3, outer.ethertype());
         if sa.spec.mode == Mode::Tunnel {
             let next_hop = sa.next_hop.ok_or(DropReason::NoNextHop)?;
@@ -241,8 +239,8 @@ impl Worker {
             return Err(DropReason::Segmentation);
         }
         // All numbers of a super-frame at once: it goes whole or not at all.
-        let first_number = match self.reserve(now, sa_id, cut.len() as u32) {
-            Ok(first) => first,
+        let numbers = match self.reserve(now, sa_id, cut.len() as u32) {
+            Ok(numbers) => numbers,
             Err(reason) => {
                 draft.headers.truncate(from);
                 draft.segments = cut;
@@ -253,7 +251,7 @@ impl Worker {
         draft.sa = sa_id;
         draft.member = member;
         let mut index = None;
-        for (segment, seq) in cut.iter().zip(first_number..) {
+        for (segment, seq) in cut.iter().zip(numbers.iter()) {
             if draft.ops.len() == MAX_OPS {
                 // More segments than a job holds: the rest of the headers go with the next.
                 let headers = draft.headers.clone();
@@ -273,11 +271,11 @@ impl Worker {
         Ok(())
     }
 
-    /// The first of `count` sequence numbers, all of them the caller's.
-    fn reserve(&mut self, now: Time, sa_id: u32, count: u32) -> Result<u64, DropReason> {
+    /// `count` sequence numbers in a row, or none.
+    fn reserve(&mut self, now: Time, sa_id: u32, count: u32) -> Result<SeqRange, DropReason> {
         let sa = self.sas.outbound.get_mut(&sa_id).ok_or(DropReason::NoSa)?;
-        let first = match sa.seq.reserve(count) {
-            Ok(range) => range.first,
+        let numbers = match sa.seq.reserve(count) {
+            Ok(numbers) => numbers,
             Err(SeqError::NotGranted) => return Err(DropReason::SaNotGranted),
             Err(SeqError::Exhausted) => {
                 if !sa.exhausted {
@@ -292,11 +290,14 @@ impl Worker {
         {
             self.events.push(now, Event::SaGrant { sa: sa_id, next });
         }
-        Ok(first)
+        Ok(numbers)
     }
 
     /// Adds one numbered segment to the job: what is copied, what is sealed, what leaves where.
-    #[expect(clippy::too_many_arguments, reason = "one segment's facts, all borrowed")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one segment's facts, all borrowed"
+    )]
     fn add(
         &self,
         draft: &mut Draft,
@@ -326,7 +327,11 @@ impl Worker {
         let plain = head.len() + segment.body.len();
         let trailer = esp::trailer_len(plain);
         let tail = head.end..head.end + trailer;
-        esp::write_trailer(&mut draft.headers[tail.clone()], esp::pad_len(plain), next_header);
+        esp::write_trailer(
+            &mut draft.headers[tail.clone()],
+            esp::pad_len(plain),
+            next_header,
+        );
         let (aad, aad_len) = esp::aad(spec.spi, seq, spec.esn);
         let len = esp::sealed_len(plain) as u32;
         draft.ops.push(Op {
@@ -437,7 +442,11 @@ impl Worker {
             } else {
                 for n in 0..group.count {
                     let start = group.start + n * group.each;
-                    let len = if n + 1 == group.count { group.last } else { group.each };
+                    let len = if n + 1 == group.count {
+                        group.last
+                    } else {
+                        group.each
+                    };
                     let at = id.wrapping_add(n as u16);
                     let frame = group.frame(mac, at, start, len, &sealed);
                     self.queue(group.member, frame);

@@ -166,7 +166,13 @@ mod tests {
     fn an_ethernet_address_reads_back() {
         let mac = Mac::try_from("02:00:5e:10:00:ff".to_owned()).unwrap();
         assert_eq!(String::from(mac), "02:00:5e:10:00:ff");
-        for bad in ["", "02:00", "02:00:5e:10:00:ff:00", "2:0:5e:10:0:ff", "zz:00:5e:10:00:ff"] {
+        for bad in [
+            "",
+            "02:00",
+            "02:00:5e:10:00:ff:00",
+            "2:0:5e:10:0:ff",
+            "zz:00:5e:10:00:ff",
+        ] {
             assert!(Mac::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }

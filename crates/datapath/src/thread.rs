@@ -14,14 +14,11 @@ use esprit_packet::Time;
 use esprit_port::{LinkEvent, LinkMonitor, LinkProber, Port, Waiter};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::command::{Answer, BoxedPort, Command};
+use crate::command::{Answer, Command};
 use crate::events::{Event, Events};
+use crate::gate::Gate;
 use crate::wake::EventFd;
 use crate::worker::{Io, Worker};
-
-/// A busy worker looks at its link socket this often: an empty look costs half a microsecond,
-/// so half a percent of its time. A sleeping one is woken by it.
-const LOOK: Time = Time::from_micros(100);
 
 /// CLOCK_MONOTONIC as the data path's time.
 #[must_use]
@@ -34,8 +31,8 @@ pub fn monotonic() -> Time {
 /// The ports of a process, by the ids of their teams and members.
 #[derive(Default)]
 struct Ports {
-    taps: BTreeMap<u32, BoxedPort>,
-    members: BTreeMap<u32, BoxedPort>,
+    taps: BTreeMap<u32, Gate>,
+    members: BTreeMap<u32, Gate>,
     links: Option<Links>,
     /// Whether the link socket is to be looked at in the next step.
     look: bool,
@@ -69,11 +66,13 @@ impl Ports {
 
 impl Io for Ports {
     fn tap(&mut self, team: u32) -> Option<&mut dyn Port> {
-        self.taps.get_mut(&team).map(|port| &mut **port as &mut dyn Port)
+        self.taps.get_mut(&team).map(|port| port as &mut dyn Port)
     }
 
     fn member(&mut self, member: u32) -> Option<&mut dyn Port> {
-        self.members.get_mut(&member).map(|port| &mut **port as &mut dyn Port)
+        self.members
+            .get_mut(&member)
+            .map(|port| port as &mut dyn Port)
     }
 
     fn close_member(&mut self, member: u32) {
@@ -167,7 +166,6 @@ impl Drop for WorkerThread {
 fn run(mut worker: Worker, inbox: &Receiver<Request>, wake: &EventFd) {
     let mut ports = Ports::default();
     let mut waiter = Waiter::new();
-    let mut looked = Time::ZERO;
     loop {
         loop {
             match inbox.try_recv() {
@@ -180,15 +178,13 @@ fn run(mut worker: Worker, inbox: &Receiver<Request>, wake: &EventFd) {
                 Err(crossbeam_channel::TryRecvError::Disconnected) => return,
             }
         }
-        let now = monotonic();
-        if now.since(looked) >= LOOK {
-            ports.look = true;
-            looked = now;
-        }
-        let progress = worker.step(now, &mut ports);
-        if !progress.busy {
-            sleep(&mut waiter, &mut ports, wake, progress.next, &worker);
-        }
+        let progress = worker.step(monotonic(), &mut ports);
+        let until = if progress.busy {
+            Some(Time::ZERO)
+        } else {
+            progress.next
+        };
+        wait(&mut waiter, &mut ports, wake, until, &worker);
     }
 }
 
@@ -200,7 +196,7 @@ fn obey(worker: &mut Worker, ports: &mut Ports, command: Command) -> Answer {
             let id = spec.id;
             let answer = worker.team_add(&spec);
             if matches!(answer, Answer::Done) {
-                ports.taps.insert(id, port);
+                ports.taps.insert(id, Gate::new(port));
             }
             answer
         }
@@ -215,7 +211,7 @@ fn obey(worker: &mut Worker, ports: &mut Ports, command: Command) -> Answer {
             let (id, ifindex) = (spec.id, spec.ifindex);
             let answer = worker.member_add(&spec);
             if matches!(answer, Answer::Done) {
-                ports.members.insert(id, port);
+                ports.members.insert(id, Gate::new(port));
                 ports.watch(id, ifindex);
             }
             answer
@@ -246,17 +242,18 @@ fn obey(worker: &mut Worker, ports: &mut Ports, command: Command) -> Answer {
     }
 }
 
-/// Waits for a frame, a link, an engine, a command or the next deadline.
-fn sleep(
+/// Waits for a frame, a link, an engine, a command or the time `until`; one that has passed
+/// only looks.
+fn wait(
     waiter: &mut Waiter,
     ports: &mut Ports,
     wake: &EventFd,
-    next: Option<Time>,
+    until: Option<Time>,
     worker: &Worker,
 ) {
     waiter.clear();
     waiter.add(wake.as_raw_fd(), false);
-    for fd in ports.taps.values().filter_map(|port| port.fd()) {
+    for fd in ports.taps.values().filter_map(Port::fd) {
         waiter.add(fd, false);
     }
     for (&id, port) in &ports.members {
@@ -267,9 +264,16 @@ fn sleep(
     if let Some(links) = &ports.links {
         waiter.add(links.monitor.fd(), false);
     }
-    waiter.wait(next.map(|deadline| deadline.since(monotonic())));
+    let span = until.map(|until| match until {
+        Time::ZERO => Time::ZERO,
+        until => until.since(monotonic()),
+    });
+    waiter.wait(span);
     if waiter.is_ready(wake.as_raw_fd()) {
         wake.clear();
+    }
+    for port in ports.taps.values_mut().chain(ports.members.values_mut()) {
+        port.look(waiter);
     }
     let told = |links: &Links| waiter.is_ready(links.monitor.fd());
     ports.look = ports.links.as_ref().is_some_and(told);

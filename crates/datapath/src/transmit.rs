@@ -90,8 +90,10 @@ impl Worker {
             let mut stats = PortCounters::default();
             // The virtual NIC takes a frame at once or never: what is left would only age.
             let _ = port.send(&mut team.up, &mut stats);
-            team.drops
-                .count(DropReason::PortRefused, stats.tx_dropped + team.up.len() as u64);
+            team.drops.count(
+                DropReason::PortRefused,
+                stats.tx_dropped + team.up.len() as u64,
+            );
             team.up.clear();
             team.tap.tx.count(stats.tx_frames, stats.tx_bytes);
             sent += 1;
@@ -112,7 +114,9 @@ impl Worker {
                 Err(error) => lost.push((id, error)),
             }
             member.port.tx.count(stats.tx_frames, stats.tx_bytes);
-            member.drops.count(DropReason::PortRefused, stats.tx_dropped);
+            member
+                .drops
+                .count(DropReason::PortRefused, stats.tx_dropped);
         }
         for (id, error) in lost {
             match error {

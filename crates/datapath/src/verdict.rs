@@ -90,6 +90,8 @@ reasons! {
     Dummy = "dummy",
     /// What was inside is not a well-formed IP packet of the announced kind.
     InnerMalformed = "inner-malformed",
+    /// The network marked congestion on a packet that cannot say so (RFC 6040 section 4.2).
+    Congestion = "congestion",
     /// An opened packet that the policy of its security association does not cover.
     InboundPolicy = "inbound-policy",
     /// The NAT keep-alive of RFC 3948.

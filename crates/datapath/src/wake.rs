@@ -16,7 +16,10 @@ impl EventFd {
     /// # Errors
     /// What eventfd(2) answers, for instance when the process has no descriptors left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?))
+        Ok(Self(eventfd(
+            0,
+            EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC,
+        )?))
     }
 
     /// Makes it unreadable again.

@@ -189,8 +189,7 @@ impl Worker {
     fn handle_completions(&mut self, now: Time) -> bool {
         let mut done = core::mem::take(&mut self.done);
         let mut events = core::mem::take(&mut self.pool_events);
-        self.pool
-            .poll(now, &self.buffers, &mut done, &mut events);
+        self.pool.poll(now, &self.buffers, &mut done, &mut events);
         let busy = !done.is_empty();
         for event in events.drain(..) {
             self.events.push(now, Event::Engine { event });

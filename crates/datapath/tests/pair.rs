@@ -146,9 +146,15 @@ fn a_fallen_link_moves_traffic_at_once_and_stays_latched() {
     left.send(VnetHdr::default(), udp(1, 2, CANARY));
     assert!(left.member(1).tx.is_empty());
     assert_eq!(left.member(2).tx.len(), 1);
-    let takeover = left.told().into_iter().find_map(|told| match told.event {
-        Event::Takeover { from, to, epoch, .. } => Some((from, to, epoch)),
-        _ => None,
+    let takeover = left.told().into_iter().find_map(|told| {
+        if let Event::Takeover {
+            from, to, epoch, ..
+        } = told.event
+        {
+            Some((from, to, epoch))
+        } else {
+            None
+        }
     });
     let (from, to, epoch) = takeover.expect("a takeover was reported");
     assert_eq!((from, to), (1, Some(2)));

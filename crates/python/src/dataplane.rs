@@ -11,7 +11,9 @@ use esprit_datapath::{
 };
 use esprit_ipsec::sad::SaSpec;
 use esprit_packet::Pool as Buffers;
-use esprit_port::{LinkMonitor, LinkProber, PacketOptions, PacketPort, Tap, TapError, TapOptions, device};
+use esprit_port::{
+    LinkMonitor, LinkProber, PacketOptions, PacketPort, Tap, TapError, TapOptions, device,
+};
 use pyo3::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -87,7 +89,7 @@ impl DataPlane {
         let thread = self.thread()?;
         match py.detach(|| thread.call(command))? {
             Answer::Refused(text) => Err(NativeError::Refused(text)),
-            answer => Ok(answer),
+            answer @ (Answer::Done | Answer::Epoch(_) | Answer::Snapshot(_)) => Ok(answer),
         }
     }
 
@@ -151,9 +153,10 @@ impl DataPlane {
     }
 
     fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match self.call(py, Command::Snapshot)? {
-            Answer::Snapshot(snapshot) => write(py, &*snapshot),
-            answer => Err(unexpected(&answer).into()),
+        let answer = self.call(py, Command::Snapshot)?;
+        match &answer {
+            Answer::Snapshot(snapshot) => write(py, &**snapshot),
+            Answer::Done | Answer::Epoch(_) | Answer::Refused(_) => Err(unexpected(&answer).into()),
         }
     }
 
@@ -274,8 +277,8 @@ impl DataPlane {
     /// it like a stranger and lets it in again.
     fn engine_reset<'py>(&self, py: Python<'py>, engine: u32) -> PyResult<Bound<'py, PyAny>> {
         let spec = self.made().engines.get(&engine).cloned();
-        let spec = spec
-            .ok_or_else(|| NativeError::Refused(format!("engine {engine} does not exist")))?;
+        let spec =
+            spec.ok_or_else(|| NativeError::Refused(format!("engine {engine} does not exist")))?;
         self.call(py, Command::EngineRemove(EngineId(engine)))?;
         let report = self.admit(py, &spec)?;
         write(py, &report)
@@ -296,9 +299,10 @@ impl DataPlane {
 
     fn publish(&self, py: Python<'_>, plan: &Bound<'_, PyAny>) -> Result<u64, NativeError> {
         let plan: Plan = read("plan", plan)?;
-        match self.call(py, Command::Publish(Box::new(plan)))? {
+        let answer = self.call(py, Command::Publish(Box::new(plan)))?;
+        match answer {
             Answer::Epoch(epoch) => Ok(epoch),
-            answer => Err(unexpected(&answer)),
+            Answer::Done | Answer::Snapshot(_) | Answer::Refused(_) => Err(unexpected(&answer)),
         }
     }
 

@@ -35,9 +35,7 @@ impl From<NativeError> for PyErr {
     fn from(error: NativeError) -> Self {
         match error {
             NativeError::Refused(text) | NativeError::Value(text) => DataPlaneError::new_err(text),
-            NativeError::System(what, error) => {
-                DataPlaneError::new_err(format!("{what}: {error}"))
-            }
+            NativeError::System(what, error) => DataPlaneError::new_err(format!("{what}: {error}")),
             NativeError::Gone(interface) => PortGone::new_err(interface),
             NativeError::Engine(name, evidence) => EngineRefused::new_err((name, evidence)),
             NativeError::Stopped => DataPlaneError::new_err("the data plane has stopped"),

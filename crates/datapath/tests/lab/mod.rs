@@ -1,15 +1,22 @@
 //! Two teams on a wire in memory: the very worker that ships, with ports that are queues.
 #![allow(dead_code, reason = "each test file uses what it needs of the lab")]
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use esprit_crypto::{AeadKey, Algorithm, EngineId, Grant, Grants, Pool, Wake, engines, verify};
+use esprit_crypto::engines::asic::AsicStepped;
+use esprit_crypto::engines::asic_model::AsicSpec;
+use esprit_crypto::{
+    AeadKey, Algorithm, Direction as CryptoDirection, EngineId, Grant, Grants, JobInput, Op, Pool,
+    Wake, engines, verify,
+};
 use esprit_datapath::plan::{Delivery, MemberRole, Mode as TeamMode, SourceMac};
 use esprit_datapath::{
     Answer, BundleEntry, Events, Io, Mac, MemberSpec, Plan, PolicyWithSas, Stamped, TeamSpec,
     Worker,
 };
+use esprit_ipsec::esp;
 use esprit_ipsec::sad::{Direction, Mode, SaSpec, UdpEncap};
 use esprit_ipsec::selector::Selector;
 use esprit_ipsec::spd::{Action, PolicySpec};
@@ -32,6 +39,10 @@ pub struct Queue {
     pub tx: Vec<(VnetHdr, Vec<u8>)>,
     counters: PortCounters,
     pub gone: bool,
+    /// Takes nothing, as a device with a full queue.
+    pub full: bool,
+    /// Refuses everything for good, as a device with a small MTU.
+    pub refuses: bool,
 }
 
 impl Port for Queue {
@@ -59,9 +70,17 @@ impl Port for Queue {
     fn send(
         &mut self,
         frames: &mut VecDeque<TxFrame>,
-        _stats: &mut PortCounters,
+        stats: &mut PortCounters,
     ) -> Result<usize, PortError> {
+        if self.full {
+            return Ok(0);
+        }
         let n = frames.len();
+        if self.refuses {
+            frames.clear();
+            stats.tx_dropped += n as u64;
+            return Ok(0);
+        }
         for frame in frames.drain(..) {
             self.tx.push((frame.vnet, frame.to_vec()));
         }
@@ -89,7 +108,9 @@ impl Io for Wires {
         self.taps.get_mut(&team).map(|port| port as &mut dyn Port)
     }
     fn member(&mut self, member: u32) -> Option<&mut dyn Port> {
-        self.members.get_mut(&member).map(|port| port as &mut dyn Port)
+        self.members
+            .get_mut(&member)
+            .map(|port| port as &mut dyn Port)
     }
     fn close_member(&mut self, member: u32) {
         self.members.remove(&member);
@@ -120,9 +141,14 @@ pub fn member_mac(host: u8, member: u32) -> Mac {
 impl Host {
     /// A host with `members` members, numbered from 1, and the processor as engine 1.
     pub fn new(host: u8, members: u32) -> Self {
+        Self::with_buffers(host, members, 4096, 256)
+    }
+
+    /// As [`Host::new`], with so many small and large buffers.
+    pub fn with_buffers(host: u8, members: u32, small: usize, large: usize) -> Self {
         let wake: Arc<dyn Wake> = Arc::new(Silent);
         let events = Events::new(wake.clone());
-        let worker = Worker::new(Buffers::new(4096, 256), Pool::new(wake), events.clone());
+        let worker = Worker::new(Buffers::new(small, large), Pool::new(wake), events.clone());
         let mut lab = Self {
             worker,
             wires: Wires::default(),
@@ -159,6 +185,28 @@ impl Host {
         };
         self.worker.engine_admit(self.now, EngineId(1), verified);
         self
+    }
+
+    /// A simulated encryption processor in virtual time as engine 1.
+    pub fn with_device(self, spec: &AsicSpec) -> Self {
+        self.with_device_as(1, spec)
+    }
+
+    pub fn with_device_as(mut self, engine: u32, spec: &AsicSpec) -> Self {
+        self.admit_device(engine, spec);
+        self
+    }
+
+    pub fn admit_device(&mut self, engine: u32, spec: &AsicSpec) {
+        let device = Box::new(AsicStepped::new(spec).expect("a device that can work"));
+        let clock = Cell::new(0);
+        let tick = || {
+            clock.set(clock.get() + 1_000);
+            Time(clock.get())
+        };
+        let verified = verify::verify(device, &tick, &|| {}).expect("the device works");
+        self.worker
+            .engine_admit(self.now, EngineId(engine), verified);
     }
 
     pub fn plan(&mut self, transmit: Vec<u32>, receiver: u32, mac: SourceMac) -> Plan {
@@ -213,7 +261,20 @@ impl Host {
     }
 
     /// SAs both ways between 10.0.0.`me` and 10.0.0.`peer`, and a policy that protects all.
-    pub fn protect(mut self, me: u8, peer: u8, mode: Mode, encap: bool) -> Self {
+    pub fn protect(self, me: u8, peer: u8, mode: Mode, encap: bool) -> Self {
+        self.protect_from(me, peer, mode, encap, 1, u64::MAX)
+    }
+
+    /// As [`Host::protect`], with outbound numbers from `seq` to below `granted`.
+    pub fn protect_from(
+        mut self,
+        me: u8,
+        peer: u8,
+        mode: Mode,
+        encap: bool,
+        seq: u64,
+        granted: u64,
+    ) -> Self {
         let address = |host: u8| format!("10.0.0.{host}").parse().expect("an address");
         let encap = encap.then(UdpEncap::default);
         let sa = |id, direction, from: u8, to: u8| SaSpec {
@@ -230,8 +291,8 @@ impl Host {
             encap,
             member: None,
             policy: Some(1),
-            seq: u64::from(direction == Direction::Out),
-            granted: u64::MAX,
+            seq: if direction == Direction::Out { seq } else { 0 },
+            granted,
         };
         let key = |from: u8| {
             let mut key = KEY;
@@ -241,7 +302,9 @@ impl Host {
         for (id, direction, from, to) in
             [(1, Direction::Out, me, peer), (2, Direction::In, peer, me)]
         {
-            let answer = self.worker.sa_add(sa(id, direction, from, to), key(from), SALT);
+            let answer = self
+                .worker
+                .sa_add(sa(id, direction, from, to), key(from), SALT);
             assert!(matches!(answer, Answer::Done), "{answer:?}");
         }
         self.worker.sa_next_hop(1, Some(team_mac(peer)));
@@ -271,7 +334,7 @@ impl Host {
     /// Steps until nothing moves.
     pub fn settle(&mut self) {
         for _ in 0..1000 {
-            self.now = self.now + Time::from_micros(1);
+            self.now = self.now + Time(100);
             if !self.worker.step(self.now, &mut self.wires).busy {
                 return;
             }
@@ -317,6 +380,55 @@ impl Host {
     }
 }
 
+/// An ESP packet (from its outer Ethernet header on, tunnel mode, host 1 to host 2) around any
+/// bytes at all, sealed with the lab's key: what a peer with the key could send.
+pub fn sealed(seq: u32, plain: &[u8]) -> Vec<u8> {
+    let spi = 0x1001_u32;
+    let mut key = KEY;
+    key[0] = 1;
+    let key = AeadKey::new(Algorithm::Aes128Gcm16, &key).expect("a key");
+    let (aad, aad_len) = esp::aad(spi, seq.into(), true);
+    let pool = Buffers::new(4, 4);
+    let frame = pool.get(1).expect("a buffer").share();
+    let mut prefix = [0; esp::PREFIX_LEN];
+    esp::write_prefix(&mut prefix, spi, seq.into());
+    let headers: Vec<u8> = prefix.iter().chain(plain).copied().collect();
+    let end = headers.len() as u32;
+    let op = Op {
+        nonce: esp::nonce(SALT, esp::iv(seq.into())),
+        aad,
+        aad_len,
+        frame: 0,
+        prefix: (0, 16),
+        head: (16, end),
+        tail: (end, end),
+        body: (0, 0),
+        dst: 0,
+    };
+    let input = JobInput {
+        frames: [frame].into_iter().collect(),
+        headers,
+        ops: [op].into_iter().collect(),
+    };
+    let mut out = vec![0; op.out_len(CryptoDirection::Seal)];
+    engines::aws_lc::work_op(&key, CryptoDirection::Seal, &input, &op, &mut out);
+    let mut bytes = udp(1, 2, &[]);
+    bytes.truncate(34);
+    bytes[23] = 50;
+    bytes.extend_from_slice(&out);
+    fix_header(&mut bytes);
+    bytes
+}
+
+/// Sets the length and the checksum of a frame's IPv4 header.
+pub fn fix_header(frame: &mut [u8]) {
+    let total = (frame.len() - 14) as u16;
+    frame[16..18].copy_from_slice(&total.to_be_bytes());
+    frame[24..26].fill(0);
+    let sum = checksum(&frame[14..34], 0);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+}
+
 fn checksum(bytes: &[u8], start: u32) -> u16 {
     let mut sum = start;
     for pair in bytes.chunks(2) {
@@ -330,7 +442,9 @@ fn checksum(bytes: &[u8], start: u32) -> u16 {
 
 /// An Ethernet frame with IPv4 and UDP from one host of the lab to the other.
 pub fn udp(from: u8, to: u8, payload: &[u8]) -> Vec<u8> {
-    let mut ip = vec![0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, from, 10, 0, 0, to];
+    let mut ip = vec![
+        0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, from, 10, 0, 0, to,
+    ];
     let total = (28 + payload.len()) as u16;
     ip[2..4].copy_from_slice(&total.to_be_bytes());
     let sum = checksum(&ip, 0);
@@ -350,7 +464,9 @@ pub fn udp(from: u8, to: u8, payload: &[u8]) -> Vec<u8> {
 
 /// A TCP super-frame (TSO) of `payload`, with an unfinished checksum as the host leaves it.
 pub fn tso(from: u8, to: u8, payload: &[u8], mss: u16) -> (VnetHdr, Vec<u8>) {
-    let mut ip = vec![0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, from, 10, 0, 0, to];
+    let mut ip = vec![
+        0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, from, 10, 0, 0, to,
+    ];
     let total = (40 + payload.len()) as u16;
     ip[2..4].copy_from_slice(&total.to_be_bytes());
     let sum = checksum(&ip, 0);
@@ -364,7 +480,9 @@ pub fn tso(from: u8, to: u8, payload: &[u8], mss: u16) -> (VnetHdr, Vec<u8>) {
     frame.extend_from_slice(&team_mac(from).0);
     frame.extend_from_slice(&[8, 0]);
     frame.extend_from_slice(&ip);
-    frame.extend_from_slice(&[0x13, 0x88, 0x17, 0x70, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x18, 1, 0]);
+    frame.extend_from_slice(&[
+        0x13, 0x88, 0x17, 0x70, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x18, 1, 0,
+    ]);
     frame.extend_from_slice(&partial.to_be_bytes());
     frame.extend_from_slice(&[0, 0]);
     frame.extend_from_slice(payload);
@@ -380,5 +498,7 @@ pub fn tso(from: u8, to: u8, payload: &[u8], mss: u16) -> (VnetHdr, Vec<u8>) {
 }
 
 pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .any(|window| window == needle)
 }
