@@ -48,26 +48,23 @@ fn sends(mut host: Host, frame: Vec<u8>) -> Host {
     host
 }
 
-fn policies(host: &mut Host, list: &[(Action, Option<u8>, Option<(u16, u16)>)]) {
-    let all = list
-        .iter()
-        .zip(1..)
-        .map(|(&(action, protocol, local_port), id)| PolicyWithSas {
-            policy: PolicySpec {
-                id,
-                name: String::new(),
-                action,
-                selector: Selector {
-                    local: "10.0.0.1/32".parse().unwrap(),
-                    remote: "10.0.0.2/32".parse().unwrap(),
-                    protocol,
-                    local_port,
-                    remote_port: None,
-                },
-            },
-            sas: Vec::new(),
-        });
-    host.worker.policies(TEAM, all.collect());
+/// Replaces the SPD by one policy from host 1 to host 2.
+fn policy(host: &mut Host, action: Action, protocol: Option<u8>, port: Option<(u16, u16)>) {
+    let policy = PolicySpec {
+        id: 1,
+        name: String::new(),
+        action,
+        selector: Selector {
+            local: "10.0.0.1/32".parse().unwrap(),
+            remote: "10.0.0.2/32".parse().unwrap(),
+            protocol,
+            local_port: port,
+            remote_port: None,
+        },
+    };
+    let sas = Vec::new();
+    host.worker
+        .policies(TEAM, vec![PolicyWithSas { policy, sas }]);
 }
 
 /// A plaintext with a right trailer: padded to four bytes.
@@ -125,20 +122,17 @@ fn provoke(reason: DropReason) -> Host {
         }
         DropReason::PolicyDiscard => {
             let mut host = left();
-            policies(&mut host, &[(Action::Discard, None, None)]);
+            policy(&mut host, Action::Discard, None, None);
             sends(host, udp(1, 2, &[]))
         }
         DropReason::DefaultDiscard => {
             let mut host = left();
-            policies(&mut host, &[(Action::Protect, Some(6), None)]);
+            policy(&mut host, Action::Protect, Some(6), None);
             sends(host, udp(1, 2, &[]))
         }
         DropReason::FragmentDiscard => {
             let mut host = left();
-            policies(
-                &mut host,
-                &[(Action::Protect, Some(17), Some((5000, 5000)))],
-            );
+            policy(&mut host, Action::Protect, Some(17), Some((5000, 5000)));
             let mut frame = udp(1, 2, &[0; 64]);
             frame[21] = 8;
             fix_header(&mut frame);
