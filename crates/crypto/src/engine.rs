@@ -123,6 +123,12 @@ pub trait Engine: Send {
     /// The job back, untouched, where the engine's queue is full.
     fn submit(&mut self, now: Time, job: Job) -> Result<(), Job>;
 
+    /// Does a job at once and in place, on the caller's thread: how the pool uses an engine that
+    /// declares itself synchronous. Any other fails at it.
+    fn work(&mut self, job: &mut Job) {
+        job.failed = job.all();
+    }
+
     /// Appends the jobs that are done to `out`, in any order.
     fn poll(&mut self, now: Time, out: &mut Vec<Job>);
 
@@ -132,6 +138,13 @@ pub trait Engine: Send {
     /// Makes it fail on purpose. Answers whether it can: only simulated engines do.
     fn inject(&mut self, fault: Fault) -> bool {
         let _ = fault;
+        false
+    }
+
+    /// Asked when a job is overdue, and again while the answer is yes: whether that is because
+    /// a thread of its own has had no processor, rather than because it hangs. On a busy host
+    /// with two cores a thread waits for whole time slices.
+    fn starved(&mut self) -> bool {
         false
     }
 

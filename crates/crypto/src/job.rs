@@ -195,6 +195,15 @@ pub struct Job {
 }
 
 impl Job {
+    /// A bit for each of its operations.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        match self.input.ops.len() {
+            0 => 0,
+            ops => u64::MAX >> (MAX_OPS - ops.min(MAX_OPS)),
+        }
+    }
+
     /// Bytes of memory that it keeps busy while an engine has it: what it reads and writes.
     #[must_use]
     pub fn memory(&self) -> u64 {

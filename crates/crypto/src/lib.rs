@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - [`job`]: what is to be done; [`engine`]: who does it; [`engines`]: the ones there are.
-//! - [`verify`]: the only way into the pool leads over published answers and a stopwatch.
+//! - [`mod@verify`]: the only way into the pool leads over published answers and a stopwatch.
 //! - [`placement`]: which engine, as a pure function; [`health`]: whether it still may.
 //! - [`pool`]: an accepted job comes back once, whatever the engines do.
 //!

@@ -11,7 +11,7 @@
 //! Every job that `submit` took ends in one [`Done`], and:
 //!
 //! - an engine that does not answer by four times the expected time (and its own patience, at
-//!   least 2 ms) is hung: it gets nothing more, and what it has is done elsewhere from the same
+//!   least 2 ms), though its threads had a processor, is hung: it gets nothing more, and what it has is done elsewhere from the same
 //!   input. Whichever attempt comes first is the job's end; the other only returns its buffer.
 //! - a job that no engine has room for *now* waits, before all new ones. It is given up after
 //!   ten seconds, when whoever waited for the packet has sent it again.
@@ -36,7 +36,7 @@ use crate::job::{Job, JobInput, Shape, memory};
 use crate::key::{AeadKey, Direction};
 use crate::placement::{Ask, Choice, Lanes, MAX_ENGINES};
 use crate::pool::audit::Auditor;
-use crate::pool::flights::{Flights, Origin};
+use crate::pool::flights::Flights;
 use crate::pool::seat::Seat;
 use crate::verify::Verified;
 
@@ -207,50 +207,25 @@ impl Pool {
         if self.flights.is_full() {
             return Err((request, Reject::Full));
         }
-        let Some(dst) = destination(buffers, &request.input, request.direction, &shape) else {
+        let Some(mut dst) = destination(buffers, &request.input, request.direction, &shape) else {
             return Err((request, Reject::NoMemory));
         };
-        let origin = Origin {
-            team: request.team,
-            member: request.member,
-            shape,
-            memory: ask.memory,
-            accepted: now,
-        };
-        let mut job = Job {
-            ticket: 0,
-            key: request.key,
-            direction: request.direction,
-            input: request.input,
-            dst,
-            attempt: 0,
-            bad_icv: 0,
-            failed: 0,
-        };
+        let mut request = request;
         loop {
-            let result = if self.seats[choice.seat].is_synchronous() {
-                self.submit_now(now, job, &choice, origin)
-            } else {
-                self.submit_later(now, job, &choice, origin)
-            };
-            job = match result {
-                Ok(ticket) => return Ok((ticket, self.seats[choice.seat].id)),
+            let seat = choice.seat;
+            if self.seats[seat].is_synchronous() {
+                let ticket = self.submit_now(now, request, dst, &choice, &ask);
+                return Ok((ticket, self.seats[seat].id));
+            }
+            (request, dst) = match self.submit_later(now, request, dst, &choice, &ask) {
+                Ok(ticket) => return Ok((ticket, self.seats[seat].id)),
                 Err(refused) => refused,
             };
             // Full in a way that its declared bounds do not show: the next one.
-            ask.exclude |= 1 << choice.seat;
-            choice = match self.choose(origin.team, &ask) {
+            ask.exclude |= 1 << seat;
+            choice = match self.choose(request.team, &ask) {
                 Ok(choice) => choice,
-                Err(reject) => {
-                    let request = Request {
-                        team: origin.team,
-                        key: job.key,
-                        direction: job.direction,
-                        input: job.input,
-                        member: origin.member,
-                    };
-                    return Err((request, reject.or_full()));
-                }
+                Err(_) => return Err((request, Reject::Full)),
             };
         }
     }

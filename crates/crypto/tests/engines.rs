@@ -143,6 +143,28 @@ fn a_dead_device_says_nothing_until_it_is_reset() {
 }
 
 #[test]
+fn a_dead_device_s_thread_still_says_that_it_runs() {
+    let (bell, _heard) = bell();
+    let mut engine = Asic::new(&AsicSpec::default(), bell).unwrap();
+    let buffers = Buffers::new(4, 0);
+    engine.inject(Fault::Die);
+    let task = sealing(&key(1), &buffers, 0, &[100]);
+    engine.submit(Time::ZERO, job(&task, &buffers, 0)).unwrap();
+    for _ in 0..2 {
+        assert!(engine.starved(), "it answers only when it has been asked");
+        let start = Instant::now();
+        while engine.starved() {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "it does not answer"
+            );
+            std::thread::yield_now();
+        }
+    }
+    assert!(CpuThreads::new(1, Arc::new(Silent)).unwrap().starved());
+}
+
+#[test]
 fn all_engines_pass_their_tests_in_real_time() {
     let engines: [Box<dyn Engine>; 3] = [
         Box::new(CpuInline::new()),

@@ -96,6 +96,42 @@ fn a_hung_engine_is_left_and_its_jobs_are_done_elsewhere_alike() {
 }
 
 #[test]
+fn an_engine_whose_thread_has_no_processor_is_not_hung_for_a_while() {
+    let script = Arc::new(Mutex::new(Script::default()));
+    let mut lab = Lab::new();
+    lab.pool
+        .admit(EngineId(1), admitted(Scripted::new(&script)));
+    lab.pool.admit(EngineId(2), device(&slow()));
+    let last = Grant {
+        secondary: Some(1),
+        ..secondary(2)
+    };
+    lab.grant(vec![secondary(1), last]);
+    *script.lock().unwrap() = Script {
+        hold: true,
+        starved: true,
+        ..Script::default()
+    };
+    let task = one(&lab, 0);
+    let (first, engine) = lab.submit(&task).unwrap();
+    assert_eq!(engine, EngineId(1));
+    lab.run_for_ms(50);
+    assert!(lab.done.is_empty());
+    script.lock().unwrap().hold = false;
+    lab.run_for_ms(1);
+    assert_done(lab.end_of(first), &task);
+
+    script.lock().unwrap().hold = true;
+    let (second, engine) = lab.submit(&task).unwrap();
+    assert_eq!(engine, EngineId(1));
+    lab.run_for_ms(101);
+    assert_eq!(lab.snapshot(1).health, Health::Ok);
+    lab.run_for_ms(3);
+    assert_eq!(lab.snapshot(1).health, Health::Hung);
+    assert_done(lab.end_of(second), &task);
+}
+
+#[test]
 fn a_late_completion_only_returns_its_buffer() {
     let mut lab = Lab::with_devices(&[slow(), slow()]);
     lab.pool.inject(EngineId(1), Fault::Hang);
@@ -135,6 +171,11 @@ fn the_first_completion_wins_also_when_it_is_the_hung_engines() {
     lab.run_for_ms(5);
     assert_done(lab.end_of(ticket), &task);
     assert_eq!(lab.pool.in_flight(), 0);
+    assert_eq!(
+        lab.snapshot(1).counters.late,
+        1,
+        "the job was waiting for another"
+    );
 }
 
 #[test]

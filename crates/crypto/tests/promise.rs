@@ -208,9 +208,10 @@ proptest! {
     ) {
         let specs: Vec<AsicSpec> = (1..=DEVICES).map(spec).collect();
         let mut lab = Lab::with_devices(&specs);
+        let key = key(1);
         let mut waits = BTreeMap::new();
         for (number, (lens, us)) in (0..).zip(&steps) {
-            let task = sealing(&key(1), &lab.buffers, number * 64, lens);
+            let task = sealing(&key, &lab.buffers, number * 64, lens);
             let idle: Vec<u32> = (1..=DEVICES)
                 .filter(|&engine| lab.snapshot(engine).outstanding == 0)
                 .collect();

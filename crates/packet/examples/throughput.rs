@@ -22,7 +22,7 @@ const SEGMENTS: usize = 45;
 const ETH: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
 
 fn main() {
-    let bytes: Vec<u8> = (0..65_000_u32).map(|n| (n * 31 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..65_000_u32).map(|n| ((n * 31) >> 3) as u8).collect();
     for len in [64, MSS, 65_000] {
         let rounds = 800_000 / (len + 200);
         let seconds = best(rounds, || {
@@ -43,7 +43,9 @@ fn main() {
     report("parse and cut a super-frame", seconds, MSS * SEGMENTS);
 
     let pool = Pool::new(0, 2);
-    let mut buf = pool.get(SEGMENTS * (MSS + 52)).expect("fits a large buffer");
+    let mut buf = pool
+        .get(SEGMENTS * (MSS + 52))
+        .expect("fits a large buffer");
     for segment in &cut {
         buf.append(&headers[segment.head.start as usize..segment.head.end as usize]);
         buf.append(&frame[segment.body.start as usize..segment.body.end as usize]);
@@ -69,11 +71,17 @@ fn main() {
     });
     assert_eq!(out.len(), 1, "one super-frame again");
     report("parse and join its segments", seconds, MSS * SEGMENTS);
-    println!("({SEGMENTS} segments of {MSS}, headers {} bytes)", parsed.payload);
+    println!(
+        "({SEGMENTS} segments of {MSS}, headers {} bytes)",
+        parsed.payload
+    );
 }
 
 /// Seconds that one call takes, in the best of a hundred short runs of `rounds`.
-#[expect(clippy::disallowed_methods, reason = "measuring time is what this is for")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "measuring time is what this is for"
+)]
 fn best(rounds: usize, mut call: impl FnMut()) -> f64 {
     (0..100)
         .map(|_| {
@@ -101,7 +109,7 @@ fn super_frame() -> (VnetHdr, Vec<u8>) {
     frame.extend_from_slice(&[0x13, 0x88, 0x17, 0x70, 0, 0, 0, 1, 0, 0, 0, 2]);
     frame.extend_from_slice(&[0x80, 0x18, 1, 0, 0, 0, 0, 0]);
     frame.extend_from_slice(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]);
-    frame.extend((0..payload as u32).map(|n| (n * 31 >> 3) as u8));
+    frame.extend((0..payload as u32).map(|n| ((n * 31) >> 3) as u8));
     let vnet = VnetHdr {
         flags: NEEDS_CSUM,
         gso_type: GSO_TCPV4,

@@ -170,7 +170,10 @@ impl Buf {
     /// # Panics
     /// Where `len` exceeds `len() + room()`: a caller's error, not a packet's.
     pub fn set_len(&mut self, len: usize) {
-        assert!(self.start + len <= self.memory.len(), "set_len beyond the buffer");
+        assert!(
+            self.start + len <= self.memory.len(),
+            "set_len beyond the buffer"
+        );
         self.end = self.start + len;
     }
 
@@ -258,7 +261,10 @@ mod tests {
         let (a, b) = (pool.get(10), pool.get(SMALL));
         assert!(a.is_some() && b.is_some());
         assert!(pool.get(1).is_none());
-        assert!(pool.get(SMALL + 1).is_none(), "no large buffers were allowed");
+        assert!(
+            pool.get(SMALL + 1).is_none(),
+            "no large buffers were allowed"
+        );
         drop(a);
         assert!(pool.get(1).is_some());
     }

@@ -16,6 +16,7 @@ impl Sum {
     /// with a byte of zero.
     #[must_use]
     #[inline]
+    #[expect(clippy::should_implement_trait, reason = "it adds bytes, not a sum")]
     pub fn add(self, bytes: &[u8]) -> Self {
         // Words of 64 bits, since 2^64 - 1 is a multiple of 2^16 - 1, in two accumulators of
         // 128 bits, which no slice can overflow: two independent add-and-carry chains. Measured
@@ -233,7 +234,11 @@ mod tests {
         let bytes = vec![0xff; 70_001];
         assert_eq!(Sum::default().add(&bytes).finish(), naive(&bytes));
         let full = Sum(u64::MAX);
-        assert_eq!(full.add(&bytes).partial(), 0xff00, "the odd byte alone is left");
+        assert_eq!(
+            full.add(&bytes).partial(),
+            0xff00,
+            "the odd byte alone is left"
+        );
         assert_eq!(full.word(0xffff).partial(), 0xffff);
     }
 

@@ -94,9 +94,7 @@ impl Coalescer {
     fn finish_related(&mut self, key: &FlowKey, fragment: Fragment, out: &mut Vec<TxFrame>) {
         while let Some(at) = self.flows.iter().position(|flow| match fragment {
             Fragment::Whole => flow.key == *key,
-            Fragment::First | Fragment::Later => {
-                flow.key.src == key.src && flow.key.dst == key.dst
-            }
+            Fragment::First | Fragment::Later => flow.key.src == key.src && flow.key.dst == key.dst,
         }) {
             out.push(self.flows.remove(at).finish());
         }
@@ -238,7 +236,11 @@ impl Flow {
             first: first.clone(),
             size: candidate.facts.len,
             payload: candidate.facts.len,
-            next_seq: candidate.tcp.seq.get().wrapping_add(candidate.facts.len as u32),
+            next_seq: candidate
+                .tcp
+                .seq
+                .get()
+                .wrapping_add(candidate.facts.len as u32),
             next_id: candidate.facts.id.wrapping_add(1),
             flags: 0,
         }

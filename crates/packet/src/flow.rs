@@ -66,6 +66,7 @@ impl FlowKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parse::parse_packet;
 
     fn key(port: u16) -> FlowKey {
         FlowKey {
@@ -95,7 +96,10 @@ mod tests {
             buckets[key(port).hash(0) as usize % 256] += 1;
         }
         // 64 each on average; a binomial bucket strays beyond 24..=124 once in 10^6 at most.
-        assert!(buckets.iter().all(|n| (24..=124).contains(n)), "{buckets:?}");
+        assert!(
+            buckets.iter().all(|n| (24..=124).contains(n)),
+            "{buckets:?}"
+        );
     }
 
     #[test]
@@ -108,5 +112,28 @@ mod tests {
             ..there
         };
         assert_ne!(there.hash(0), back.hash(0));
+    }
+
+    #[test]
+    fn all_fragments_of_a_packet_go_one_way() {
+        let of = |fragment: [u8; 2]| {
+            let mut packet = [0; 28];
+            packet[..2].copy_from_slice(&[0x45, 0]);
+            packet[3] = 28;
+            packet[6..8].copy_from_slice(&fragment);
+            packet[9] = 17;
+            packet[12..24].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 0x14, 0x51]);
+            FlowKey::of(&parse_packet(&packet).unwrap())
+        };
+        assert_eq!(
+            of([0, 0]),
+            FlowKey {
+                protocol: 17,
+                ..key(40_000)
+            }
+        );
+        assert_eq!(of([0x20, 0]), of([0x20, 9]));
+        assert_eq!(of([0x20, 0]), of([0, 18]));
+        assert_ne!(of([0, 18]), of([0, 0]));
     }
 }

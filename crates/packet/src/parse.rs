@@ -145,8 +145,7 @@ const _: () = assert!(size_of::<Parsed>() <= 80);
 /// # Errors
 /// [`ParseError`]: a bad frame is a counted drop.
 pub fn parse_frame(frame: &[u8], vnet: &VnetHdr) -> Result<Parsed, ParseError> {
-    let (header, mut rest) =
-        Ethernet::ref_from_prefix(frame).map_err(|_| ParseError::Truncated)?;
+    let (header, mut rest) = Ethernet::ref_from_prefix(frame).map_err(|_| ParseError::Truncated)?;
     let mut ethertype = header.ethertype.get();
     let mut vlan = Vlan::default();
     let mut l3 = Ethernet::LEN;
@@ -269,8 +268,7 @@ fn ipv6(bytes: &[u8], l3: usize, gso: bool) -> Result<Parsed, ParseError> {
         }
         followed += 1;
         let rest = bytes.get(at..end as usize).ok_or(ParseError::Truncated)?;
-        let (extension, _) =
-            Extension::ref_from_prefix(rest).map_err(|_| ParseError::Truncated)?;
+        let (extension, _) = Extension::ref_from_prefix(rest).map_err(|_| ParseError::Truncated)?;
         let len = if next == protocol::FRAGMENT {
             let field = extension.fragment.get();
             parsed.fragment = match (field >> 3, field & Extension::MORE) {
@@ -330,8 +328,7 @@ impl Parsed {
             .ok_or(ParseError::Truncated)?;
         let header_len = match number {
             protocol::TCP => {
-                let (tcp, _) =
-                    Tcp::ref_from_prefix(segment).map_err(|_| ParseError::Truncated)?;
+                let (tcp, _) = Tcp::ref_from_prefix(segment).map_err(|_| ParseError::Truncated)?;
                 if tcp.header_len() < Tcp::LEN || tcp.header_len() > segment.len() {
                     return Err(ParseError::HeaderLength);
                 }
@@ -340,9 +337,10 @@ impl Parsed {
             protocol::UDP | protocol::UDP_LITE => Udp::LEN,
             protocol::SCTP => SCTP_LEN,
             protocol::ICMP | protocol::ICMPV6 => {
-                let (icmp, _) =
-                    Icmp::ref_from_prefix(segment).map_err(|_| ParseError::Truncated)?;
-                self.icmp = Some((icmp.kind, icmp.code));
+                // An empty one is a packet all the same: no policy looks at its type, and what
+                // it lacks is its receiver's business.
+                let icmp = Icmp::ref_from_prefix(segment).ok();
+                self.icmp = icmp.map(|(icmp, _)| (icmp.kind, icmp.code));
                 return Ok(());
             }
             _ => return Ok(()),

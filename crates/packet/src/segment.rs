@@ -182,7 +182,13 @@ impl Cutter {
             let start = number * size;
             let stop = body.len().min(start + size);
             let header = &mut place[self.prefix..self.prefix + len];
-            stencil.write(header, number, start, &body[start..stop], number + 1 == count);
+            stencil.write(
+                header,
+                number,
+                start,
+                &body[start..stop],
+                number + 1 == count,
+            );
             let head = (from + number * stride + self.prefix) as u32;
             out.push(Segment {
                 head: head..head + len as u32,
@@ -214,8 +220,7 @@ impl Kind {
         }
         // An unfinished checksum elsewhere would be that of a packet inside this one, which
         // this knows nothing of.
-        let here = vnet.csum_start == parsed.l4
-            && usize::from(vnet.csum_offset) == kind.checksum();
+        let here = vnet.csum_start == parsed.l4 && usize::from(vnet.csum_offset) == kind.checksum();
         if vnet.flags & NEEDS_CSUM != 0 && !here {
             return Err(SegmentError::Checksum);
         }
@@ -266,14 +271,21 @@ struct Stencil<'a> {
 /// What differs in the IP headers.
 enum Network {
     /// Identification of the first segment; sum of the header less that, length and checksum.
-    Ipv4 { id: u16, sum: Sum },
+    Ipv4 {
+        id: u16,
+        sum: Sum,
+    },
     Ipv6,
 }
 
 /// What differs in the transport headers, but for lengths.
 enum Transport {
     /// Of the first segment: sequence number, data offset, and flags.
-    Tcp { seq: u32, offset: u8, flags: u8 },
+    Tcp {
+        seq: u32,
+        offset: u8,
+        flags: u8,
+    },
     Udp,
 }
 

@@ -4,6 +4,7 @@
 use std::io;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,8 +36,10 @@ pub enum AsicError {
 enum Command {
     Job(Time, Stamped),
     Fault(Fault),
-    /// Jobs of earlier generations are lost.
+    /// What is inside is lost.
     Reset,
+    /// To be answered once all that is due was given back: the thread has run.
+    Ask(u64),
 }
 
 /// The device on a thread of its own: it encrypts while the model lets time pass, sleeps
@@ -48,6 +51,12 @@ pub struct Asic {
     back: Taker,
     origin: Instant,
     memory: u64,
+    /// The question that is open, whether its answer was seen, how many there were, and the last
+    /// that was answered.
+    asked: Option<u64>,
+    settled: bool,
+    questions: u64,
+    answered: Arc<AtomicU64>,
 }
 
 impl Asic {
@@ -59,17 +68,29 @@ impl Asic {
         let capabilities = spec.capabilities()?;
         let (commands, inbox) = bounded(spec.queue_jobs as usize + COMMANDS);
         let (giver, back) = returns(spec.queue_jobs, wake);
-        let device = Device::new(spec);
         let origin = Instant::now();
+        let answered = Arc::new(AtomicU64::new(0));
+        let driver = Driver {
+            device: Device::new(spec),
+            inbox,
+            giver,
+            origin,
+            question: None,
+            answered: Arc::clone(&answered),
+        };
         thread::Builder::new()
             .name("esprit-asic".to_owned())
-            .spawn(move || run(device, &inbox, &giver, origin))?;
+            .spawn(move || driver.run())?;
         Ok(Self {
             capabilities,
             commands,
             back,
             origin,
             memory: 0,
+            asked: None,
+            settled: false,
+            questions: 0,
+            answered,
         })
     }
 
@@ -84,57 +105,74 @@ fn since(origin: Instant) -> Time {
     Time(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// The thread's life: it ends when the engine is dropped.
-fn run(mut device: Device<Stamped>, inbox: &Receiver<Command>, giver: &Giver, origin: Instant) {
-    // The scheduler adds 50 µs to every sleep by default, more than the device's latency. Where
-    // the call is refused, completions are late by that.
-    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-    loop {
-        let command = match inbox.try_recv() {
-            Ok(command) => Some(command),
-            Err(TryRecvError::Disconnected) => return,
-            Err(TryRecvError::Empty) => None,
-        };
-        if let Some(command) = command {
-            apply(&mut device, command);
-            continue;
-        }
-        let mut given = false;
-        while let Some(job) = device.take(since(origin)) {
-            if !giver.give(job) {
-                return;
-            }
-            given = true;
-        }
-        if given {
-            giver.wake();
-        }
-        if device.work() {
-            continue;
-        }
-        let command = match device.next() {
-            Some(ready) => {
-                let deadline = origin + Duration::from_nanos(ready.0);
-                match inbox.recv_deadline(deadline) {
-                    Ok(command) => command,
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => return,
-                }
-            }
-            None => match inbox.recv() {
-                Ok(command) => command,
-                Err(_) => return,
-            },
-        };
-        apply(&mut device, command);
-    }
+/// What the device's thread has.
+struct Driver {
+    device: Device<Stamped>,
+    inbox: Receiver<Command>,
+    giver: Giver,
+    origin: Instant,
+    question: Option<u64>,
+    answered: Arc<AtomicU64>,
 }
 
-fn apply(device: &mut Device<Stamped>, command: Command) {
-    match command {
-        Command::Job(arrival, job) => device.accept(arrival, job),
-        Command::Fault(fault) => device.inject(fault),
-        Command::Reset => device.reset(),
+impl Driver {
+    /// The thread's life: it ends when the engine is dropped.
+    fn run(mut self) {
+        // The scheduler adds 50 µs to every sleep by default, more than the device's latency.
+        // Where the call is refused, completions are late by that.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+        while let Some(command) = self.next_command() {
+            match command {
+                Command::Job(arrival, job) => self.device.accept(arrival, job),
+                Command::Fault(fault) => self.device.inject(fault),
+                Command::Reset => self.device.reset(),
+                Command::Ask(question) => self.question = Some(question),
+            }
+        }
+    }
+
+    /// The next command; until it comes, the device's work. None when there will be none.
+    fn next_command(&mut self) -> Option<Command> {
+        loop {
+            match self.inbox.try_recv() {
+                Ok(command) => return Some(command),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
+            }
+            let mut given = false;
+            while let Some(job) = self.device.take(since(self.origin)) {
+                if !self.giver.give(job) {
+                    return None;
+                }
+                given = true;
+            }
+            if given {
+                self.giver.wake();
+            }
+            if self.device.work() {
+                continue;
+            }
+            let Some(ready) = self.device.next() else {
+                self.answer();
+                return self.inbox.recv().ok();
+            };
+            let deadline = self.origin + Duration::from_nanos(ready.0);
+            if deadline > Instant::now() {
+                self.answer();
+                match self.inbox.recv_deadline(deadline) {
+                    Ok(command) => return Some(command),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self) {
+        if let Some(question) = self.question.take() {
+            // Release: the jobs given back before it are seen by whoever reads the answer.
+            self.answered.store(question, Ordering::Release);
+        }
     }
 }
 
@@ -165,7 +203,9 @@ impl Engine for Asic {
                 self.back.lost();
                 match command {
                     Command::Job(_, (_, job)) => Err(job),
-                    Command::Fault(_) | Command::Reset => unreachable!("a job was sent"),
+                    Command::Fault(_) | Command::Reset | Command::Ask(_) => {
+                        unreachable!("a job was sent")
+                    }
                 }
             }
         }
@@ -174,6 +214,11 @@ impl Engine for Asic {
     fn poll(&mut self, _now: Time, out: &mut Vec<Job>) {
         let from = out.len();
         self.back.take(out);
+        if out.len() > from {
+            // An answer from before says nothing of the job that is overdue next.
+            self.asked = None;
+            self.settled = false;
+        }
         for job in &out[from..] {
             self.memory = self.memory.saturating_sub(job.memory());
         }
@@ -189,6 +234,30 @@ impl Engine for Asic {
 
     fn inject(&mut self, fault: Fault) -> bool {
         self.commands.try_send(Command::Fault(fault)).is_ok()
+    }
+
+    fn starved(&mut self) -> bool {
+        match self.asked {
+            Some(question) if self.answered.load(Ordering::Acquire) >= question => {
+                // What was given back just before the answer is taken first: the verdict is at
+                // the next look.
+                let again = !self.settled;
+                self.settled = again;
+                if !again {
+                    self.asked = None;
+                }
+                again
+            }
+            Some(_) => true,
+            None => {
+                self.questions += 1;
+                let question = self.questions;
+                let sent = self.commands.try_send(Command::Ask(question)).is_ok();
+                self.asked = sent.then_some(question);
+                // A queue that is full of commands is one that nobody reads.
+                true
+            }
+        }
     }
 }
 

@@ -2,23 +2,19 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use esprit_packet::Time;
 
 use crate::engine::{
-    Capabilities, DEFAULT_QUEUE_JOBS, DEFAULT_QUEUE_NS, Engine, Kind, Transfer, Wake,
+    Capabilities, DEFAULT_PATIENCE_NS, DEFAULT_QUEUE_JOBS, DEFAULT_QUEUE_NS, Engine, Kind,
+    Transfer, Wake,
 };
 use crate::engines::aws_lc;
 use crate::engines::returns::{Giver, Stamped, Taker, returns};
 use crate::job::Job;
 use crate::key::Algorithm;
-
-/// A processor's thread that is not scheduled has not failed: on a host whose two cores are
-/// both busy it waits for a few time slices (3 ms each by the scheduler's default) until a
-/// job of microseconds begins.
-const THREADS_PATIENCE_NS: u64 = 20_000_000;
 
 fn capabilities(synchronous: bool, threads: u32) -> Capabilities {
     Capabilities {
@@ -40,12 +36,13 @@ fn capabilities(synchronous: bool, threads: u32) -> Capabilities {
         queue_ns: DEFAULT_QUEUE_NS,
         queue_jobs: DEFAULT_QUEUE_JOBS,
         parallel: threads,
-        patience_ns: THREADS_PATIENCE_NS,
+        patience_ns: DEFAULT_PATIENCE_NS,
         transfer: Transfer::default(),
     }
 }
 
-/// The worker itself: a job is done when `submit` returns, and the next `poll` gives it back.
+/// The worker itself: a job is done when `work` returns, or, where it was submitted, at the next
+/// `poll`.
 /// A job is at most [`MAX_OPS`](crate::MAX_OPS) packets, so the worker is away for a bounded
 /// time.
 #[derive(Debug)]
@@ -76,6 +73,10 @@ impl Engine for CpuInline {
         &self.capabilities
     }
 
+    fn work(&mut self, job: &mut Job) {
+        aws_lc::work(job);
+    }
+
     fn submit(&mut self, _now: Time, mut job: Job) -> Result<(), Job> {
         if self.done.len() >= self.capabilities.queue_jobs as usize {
             return Err(job);
@@ -102,6 +103,7 @@ pub struct CpuThreads {
     /// The other end, to take back what no thread has begun when the engine is reset.
     undone: Receiver<Stamped>,
     back: Taker,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl CpuThreads {
@@ -114,17 +116,20 @@ impl CpuThreads {
         let capabilities = capabilities(false, threads);
         let (todo, undone) = bounded::<Stamped>(capabilities.queue_jobs as usize);
         let (giver, back) = returns(capabilities.queue_jobs, wake);
-        for number in 0..threads {
-            let (jobs, giver) = (undone.clone(), giver.clone());
-            thread::Builder::new()
-                .name(format!("esprit-cpu-{number}"))
-                .spawn(move || run(&jobs, &giver))?;
-        }
+        let threads = (0..threads)
+            .map(|number| {
+                let (jobs, giver) = (undone.clone(), giver.clone());
+                thread::Builder::new()
+                    .name(format!("esprit-cpu-{number}"))
+                    .spawn(move || run(&jobs, &giver))
+            })
+            .collect::<io::Result<Vec<_>>>()?;
         Ok(Self {
             capabilities,
             todo,
             undone,
             back,
+            threads,
         })
     }
 }
@@ -163,5 +168,10 @@ impl Engine for CpuThreads {
     fn reset(&mut self, _now: Time) {
         while self.undone.try_recv().is_ok() {}
         self.back.forget();
+    }
+
+    fn starved(&mut self) -> bool {
+        // A thread that works on a job ends it, unless it has ended itself, by a panic.
+        !self.threads.iter().any(JoinHandle::is_finished)
     }
 }

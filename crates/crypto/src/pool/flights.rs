@@ -7,6 +7,7 @@ use esprit_packet::Time;
 use crate::grants::EngineId;
 use crate::job::{Job, JobInput, Shape};
 use crate::key::{AeadKey, Direction};
+use crate::placement::Ask;
 
 /// Jobs accepted and not yet back, at most: all engines' queues together hold fewer (5 ms of
 /// each), so it bounds what waits to be redone when engines fail.
@@ -29,6 +30,18 @@ pub(crate) struct Origin {
     pub(crate) memory: u64,
     /// When it was accepted.
     pub(crate) accepted: Time,
+}
+
+impl Origin {
+    pub(crate) const fn new(now: Time, team: u32, ask: &Ask) -> Self {
+        Self {
+            team,
+            member: ask.member,
+            shape: ask.shape,
+            memory: ask.memory,
+            accepted: now,
+        }
+    }
 }
 
 /// All that is needed to do a job again.

@@ -1,6 +1,6 @@
 //! The journey of a job through the pool: given, back or not, again, ended.
 
-use esprit_packet::{Pool as Buffers, Time};
+use esprit_packet::{Buf, Pool as Buffers, Time};
 
 use crate::engine::Engine;
 use crate::grants::{APPLICATIONS, EngineId};
@@ -9,7 +9,7 @@ use crate::job::Job;
 use crate::placement::{Ask, Choice};
 use crate::pool::flights::{Flight, Origin};
 use crate::pool::report::{Done, LostReason, PoolEvent};
-use crate::pool::{GIVE_UP, MAX_FAILURES, MISSES, Pool, QUANTUM, RETRY, destination};
+use crate::pool::{GIVE_UP, MAX_FAILURES, MISSES, Pool, QUANTUM, RETRY, Request, destination};
 
 /// What came of an attempt to place a waiting job.
 enum Placed {
@@ -26,51 +26,77 @@ impl Pool {
     pub(super) fn submit_now(
         &mut self,
         now: Time,
-        job: Job,
+        request: Request,
+        dst: Buf,
         choice: &Choice,
-        origin: Origin,
-    ) -> Result<u64, Job> {
+        ask: &Ask,
+    ) -> u64 {
         let seat = &mut self.seats[choice.seat];
-        seat.engine.submit(now, job)?;
-        seat.count(choice, &origin.shape);
-        let engine = seat.id;
-        let mut back = core::mem::take(&mut self.scratch);
-        seat.engine.poll(now, &mut back);
-        let mut ticket = 0;
-        for mut job in back.drain(..) {
+        seat.count(choice, &ask.shape);
+        let mut job = Job {
+            ticket: 0,
+            key: request.key,
+            direction: request.direction,
+            input: request.input,
+            dst,
+            attempt: 0,
+            bad_icv: 0,
+            failed: 0,
+        };
+        seat.engine.work(&mut job);
+        if job.failed == 0 {
             // In most cases a flight is never needed: nothing is kept of the job.
-            if job.failed == 0 {
-                ticket = self.flights.ticket();
-                let seat = &mut self.seats[choice.seat];
-                seat.counters.bad_icv += u64::from(job.bad_icv.count_ones());
-                self.done.push(complete(ticket, engine, job));
-            } else {
-                ticket = self.flights.insert(Flight::new(&job, origin));
-                job.ticket = ticket;
-                self.returned(now, choice.seat, job);
-            }
+            seat.counters.bad_icv += u64::from(job.bad_icv.count_ones());
+            let engine = seat.id;
+            let ticket = self.flights.ticket();
+            self.done.push(complete(ticket, engine, job));
+            return ticket;
         }
-        self.scratch = back;
-        Ok(ticket)
+        let origin = Origin::new(now, request.team, ask);
+        let ticket = self.flights.insert(Flight::new(&job, origin));
+        job.ticket = ticket;
+        self.returned(now, choice.seat, job);
+        ticket
     }
 
-    /// A new job for any other engine: a flight is kept until it is back.
+    /// A new job for any other engine: a flight is kept until it is back. Where the engine
+    /// refuses, everything comes back.
     pub(super) fn submit_later(
         &mut self,
         now: Time,
-        mut job: Job,
+        request: Request,
+        dst: Buf,
         choice: &Choice,
-        origin: Origin,
-    ) -> Result<u64, Job> {
-        let ticket = self.flights.insert(Flight::new(&job, origin));
+        ask: &Ask,
+    ) -> Result<u64, (Request, Buf)> {
+        let team = request.team;
+        let mut job = Job {
+            ticket: 0,
+            key: request.key,
+            direction: request.direction,
+            input: request.input,
+            dst,
+            attempt: 0,
+            bad_icv: 0,
+            failed: 0,
+        };
+        let flight = Flight::new(&job, Origin::new(now, team, ask));
+        let ticket = self.flights.insert(flight);
         job.ticket = ticket;
         let seat = &mut self.seats[choice.seat];
-        if let Err(refused) = seat.engine.submit(now, job) {
+        if let Err(job) = seat.engine.submit(now, job) {
             self.flights.remove(ticket);
-            return Err(refused);
+            let request = Request {
+                team,
+                key: job.key,
+                direction: job.direction,
+                input: job.input,
+                member: ask.member,
+            };
+            return Err((request, job.dst));
         }
-        seat.count(choice, &origin.shape);
-        seat.begin(now, ticket, 0, origin.memory, choice);
+        seat.count(choice, &ask.shape);
+        seat.begin(now, ticket, 0, ask.memory, choice);
         Ok(ticket)
     }
 
@@ -191,7 +217,7 @@ impl Pool {
     /// The engine's oldest job should have been back.
     pub(super) fn check_deadline(&mut self, now: Time, at: usize) {
         let seat = &mut self.seats[at];
-        if seat.deadline().is_none_or(|deadline| deadline > now) {
+        if seat.deadline().is_none_or(|at| at > now) || seat.excused(now) {
             return;
         }
         let Some(oldest) = seat.outstanding.front() else {
@@ -353,33 +379,30 @@ impl Pool {
             };
             let seat = &mut self.seats[choice.seat];
             let (attempt, to) = (job.attempt, seat.id);
-            match seat.engine.submit(now, job) {
-                Ok(()) => {}
-                Err(refused) => {
-                    job = refused;
-                    ask.exclude |= 1 << choice.seat;
-                    continue;
-                }
-            }
+            let done = if seat.is_synchronous() {
+                seat.engine.work(&mut job);
+                Some(job)
+            } else if let Err(refused) = seat.engine.submit(now, job) {
+                job = refused;
+                ask.exclude |= 1 << choice.seat;
+                continue;
+            } else {
+                seat.begin(now, ticket, attempt, origin.memory, &choice);
+                None
+            };
             seat.count(&choice, &origin.shape);
-            let synchronous = seat.is_synchronous();
             if let Some(flight) = self.flights.get_mut(ticket) {
                 flight.attempt = attempt;
                 flight.waits = false;
             }
             self.tell_redone(from, to);
-            let seat = &mut self.seats[choice.seat];
-            if !synchronous {
-                seat.begin(now, ticket, attempt, origin.memory, &choice);
-                return Placed::Yes(0);
-            }
-            let mut back = core::mem::take(&mut self.scratch);
-            seat.engine.poll(now, &mut back);
-            for job in back.drain(..) {
-                self.returned(now, choice.seat, job);
-            }
-            self.scratch = back;
-            return Placed::Yes(origin.shape.bytes);
+            return match done {
+                Some(job) => {
+                    self.returned(now, choice.seat, job);
+                    Placed::Yes(origin.shape.bytes)
+                }
+                None => Placed::Yes(0),
+            };
         }
     }
 

@@ -27,16 +27,6 @@ pub enum Reject {
     NoMemory,
 }
 
-impl Reject {
-    /// An engine was asked and refused, so there is one.
-    pub(crate) const fn or_full(self) -> Self {
-        match self {
-            Self::NoEngine | Self::Full => Self::Full,
-            Self::NoMemory => Self::NoMemory,
-        }
-    }
-}
-
 /// Why an accepted job came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -15,6 +15,12 @@ use crate::verify::Verified;
 /// A job counts as hung at this many times its expected time.
 const HUNG_FACTOR: u64 = 4;
 
+/// An engine whose thread gets no processor is as good as hung after this: 100 ms.
+const STARVED_LIMIT: Time = Time(100_000_000);
+
+/// Until then it is looked at so often: 200 µs.
+const STARVED_LOOK: Time = Time(200_000);
+
 /// A job that the engine has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outstanding {
@@ -25,7 +31,11 @@ pub(crate) struct Outstanding {
     pub(crate) expected_ns: u64,
     pub(crate) memory: u64,
     pub(crate) since: Time,
+    /// When it counts as hung.
     pub(crate) deadline: Time,
+    /// When that is looked at next: the deadline, or later where the engine's thread has had
+    /// no processor.
+    pub(crate) look_at: Time,
 }
 
 /// What an engine has done.
@@ -144,6 +154,7 @@ impl Seat {
             memory,
             since: now,
             deadline: now + Time(span),
+            look_at: now + Time(span),
         });
     }
 
@@ -166,13 +177,26 @@ impl Seat {
         Some(job)
     }
 
-    /// When the oldest job counts as hung. Those behind it are expected later, so one look at
+    /// When to look whether the oldest job is hung. Those behind it are expected later, so one look at
     /// the front is enough; a job that overtakes the rest is looked at when it gets there.
     pub(crate) fn deadline(&self) -> Option<Time> {
         if !self.standing.health.usable() {
             return None;
         }
-        self.outstanding.front().map(|job| job.deadline)
+        self.outstanding.front().map(|job| job.look_at)
+    }
+
+    /// Whether the oldest job, whose time has come, is to have more of it: the engine's own
+    /// thread was not running.
+    pub(crate) fn excused(&mut self, now: Time) -> bool {
+        let Some(oldest) = self.outstanding.front_mut() else {
+            return true;
+        };
+        if now >= oldest.deadline + STARVED_LIMIT || !self.engine.starved() {
+            return false;
+        }
+        oldest.look_at = now + STARVED_LOOK;
+        true
     }
 
     /// Takes the record's verdict over to where placement sees it.

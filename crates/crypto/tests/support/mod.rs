@@ -291,6 +291,8 @@ pub struct Script {
     pub refuse: bool,
     /// Keeps what it has.
     pub hold: bool,
+    /// Says that its thread has had no processor.
+    pub starved: bool,
 }
 
 /// An engine that does right until its script says otherwise. It gives jobs back at the next
@@ -332,9 +334,8 @@ impl Engine for Scripted {
         }
         for mut job in self.jobs.drain(..) {
             aws_lc::work(&mut job);
-            let all = u64::MAX >> (64 - job.input.ops.len().max(1));
-            job.failed = script.fail & all;
-            job.bad_icv |= script.accuse & all;
+            job.failed = script.fail & job.all();
+            job.bad_icv |= script.accuse & job.all();
             out.push(job);
         }
     }
@@ -345,5 +346,9 @@ impl Engine for Scripted {
 
     fn inject(&mut self, _fault: Fault) -> bool {
         false
+    }
+
+    fn starved(&mut self) -> bool {
+        self.script.lock().expect("poisoned").starved
     }
 }

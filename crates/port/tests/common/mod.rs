@@ -17,25 +17,27 @@ pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(move || {
         // SAFETY: only this thread changes its namespace, and no memory is involved.
         if unsafe { libc::unshare(libc::CLONE_NEWNET) } < 0 {
-            eprintln!(
-                "not run: a network namespace needs root ({})",
-                std::io::Error::last_os_error()
-            );
-            return;
+            let error = std::io::Error::last_os_error();
+            return not_run(&format!("a network namespace needs root ({error})"));
         }
         if let Err(error) = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
             .open("/dev/net/tun")
         {
-            eprintln!("not run: /dev/net/tun is missing ({error})");
-            return;
+            return not_run(&format!("/dev/net/tun is missing ({error})"));
         }
         test();
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Says what is missing; where nothing may be (ESPRIT_CI), that is a failure.
+fn not_run(reason: &str) {
+    assert!(std::env::var_os("ESPRIT_CI").is_none(), "{reason}");
+    eprintln!("not run: {reason}");
 }
 
 /// Runs `ip` in the calling thread's namespace.
