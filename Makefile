@@ -5,7 +5,9 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 # Cases of ESP packets and replay sequences; see docs/decisions.md.
 ESPRIT_VECTORS ?= ../shared/vectors
-# Arguments for `esprit demo`, for instance DEMO_ARGS=--quick.
+# Each test binary runs in a folder of its own.
+override ESPRIT_VECTORS := $(abspath $(ESPRIT_VECTORS))
+# Arguments for `esprit demo`, for instance DEMO_ARGS=--plain.
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 
@@ -15,15 +17,15 @@ RUST := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.l
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test vectors lint bench wheel build clean system
+.PHONY: help demo test vectors lint bench wheel build clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: system build ## the main job on namespaces that it makes itself, in under 90 s
+demo: needs-demo build ## the main job on namespaces that it makes itself, in under 90 s
 	@$(BIN)/esprit demo $(DEMO_ARGS)
 
-test: system build ## every test: Rust, the vectors, Python
+test: needs-test build ## every test: Rust, the vectors, Python
 	cargo test --quiet
 	@if [ -d "$(ESPRIT_VECTORS)" ] || [ -n "$${ESPRIT_CI:-}" ]; then \
 		$(MAKE) --no-print-directory --silent vectors; \
@@ -43,7 +45,7 @@ lint: build ## ruff, mypy, stubtest, clippy, rustfmt
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	cargo fmt --all --check
 
-bench: system build ## throughput beside the raw pair, ESP in memory beside the bare cipher
+bench: build ## throughput beside the raw pair, ESP in memory beside the bare cipher
 	@cargo build --quiet --release -p rawpair -p espmem
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 
@@ -51,13 +53,14 @@ wheel: $(VENV)/.packages ## a wheel for every Python from 3.11 on, in dist/
 	@tools/system.sh build
 	$(BIN)/maturin build --release --out dist
 
+# Asked before minutes of building, and answered in one line.
+needs-%:
+	@tools/system.sh $*
+
 build: $(VENV)/.extension ## the virtual environment and the extension; does nothing twice
 
 clean: ## remove everything that was built
 	rm -rf $(VENV) target dist report python/esprit/_native*.so
-
-system:
-	@tools/system.sh run
 
 $(VENV)/.packages: pyproject.toml constraints.txt tools/requirements.py
 	@tools/system.sh build

@@ -15,6 +15,9 @@ YARDSTICK = "raw pair"
 KEYS = ("8f" * 16 + "01020304", "3c" * 16 + "05060708")
 SPIS = (0x1001, 0x1002)
 
+#: Where a process keeps its sockets and its journal, and its keys' high-water marks.
+_FOLDERS = ("ESPRIT_RUN", "ESPRIT_STATE")
+
 _TEAM = """\
 [team]
 name = "{tap}"
@@ -90,7 +93,9 @@ def _esprit(name: str, work: Path, *, encap: str | None, protect: bool = True) -
         file = work / f"{name.replace(' ', '-')}-{'ab'[side]}.toml"
         file.touch(mode=0o600)
         file.write_text(text, encoding="utf-8")
-        return [sys.executable, "-m", "esprit", "up", str(file)]
+        # Two hosts, so two places for what a host remembers.
+        folders = [f"{which}={work / f'{file.stem}-{which.lower()}'}" for which in _FOLDERS]
+        return ["env", *folders, sys.executable, "-m", "esprit", "up", str(file)]
 
     return Setup(name=name, tap=TAP, gateway=gateway)
 

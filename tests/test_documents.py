@@ -3,8 +3,13 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+from esprit import config
+from esprit.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -54,3 +59,35 @@ def code(document: Path) -> str:
     """Everything in a document that is set as code."""
     content = document.read_text(encoding="utf-8")
     return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", content, re.DOTALL))
+
+
+def readme_commands() -> list[tuple[str, ...]]:
+    """Commands of the README's code blocks, each verb of a list by itself."""
+    found: list[tuple[str, ...]] = []
+    # Between fences, every second part is code; without a language it is a terminal.
+    for block in re.split(r"^```", text("README.md"), flags=re.MULTILINE)[1::2]:
+        if not block.startswith("\n"):
+            continue
+        for words in re.findall(r"\besprit ([a-z]+(?: [a-z|]+\b(?!\.))?)", block):
+            first, _, verbs = words.partition(" ")
+            found += [(first, verb) if verb else (first,) for verb in verbs.split("|")]
+    return found
+
+
+def test_the_readme_shows_commands() -> None:
+    assert ("sa", "replace") in readme_commands()
+
+
+@pytest.mark.parametrize("words", readme_commands(), ids=" ".join)
+def test_commands_of_the_readme_exist(words: tuple[str, ...]) -> None:
+    found: Any = typer.main.get_command(app)
+    for word in words:
+        assert word in found.commands
+        found = found.commands[word]
+
+
+def test_the_configuration_of_the_readme_is_accepted() -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", text("README.md"), re.DOTALL)
+    found = config.read(block)
+    assert [member.interface for member in found.members] == ["eth1", "eth2"]
+    assert [policy.action for policy in found.policies] == ["protect"]

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Says in one line what this system lacks, with the Debian package that brings it.
-# usage: tools/system.sh build|run
-# `build` looks for what compiles the extension, `run` also for what the demonstration
-# and the tests call.
+# usage: tools/system.sh build|demo|test
+# `build` looks for what compiles the extension, `demo` also for what the demonstration
+# calls, `test` for what the tests call besides.
 set -u
 
 python=${PYTHON:-python3}
@@ -36,10 +36,16 @@ elif ! printf '#include <stdlib.h>\n' | cc -E - >/dev/null 2>&1; then
     lacks="$lacks, the C library's headers (package libc6-dev)"
 fi
 
-if [ "${1:-run}" = run ]; then
+# Where these lie is not on every user's PATH.
+PATH="$PATH:/usr/sbin:/sbin"
+if [ "${1:-test}" != build ]; then
     need ip iproute2
-    # nft lives in /usr/sbin, which is not on every user's PATH.
-    PATH="$PATH:/usr/sbin:/sbin" need nft nftables
+    need nft nftables
+    need sysctl procps
+fi
+if [ "${1:-test}" = test ]; then
+    need ethtool ethtool
+    need xz xz-utils
 fi
 
 if [ -n "$lacks" ]; then

@@ -1,13 +1,13 @@
 """Esprit teams Linux network interfaces and pools their encryption engines."""
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata as _metadata
 
 from esprit.client import Engine, Member, Policy, SecurityAssociation, Team, connect
 from esprit.errors import EspritError
 
 try:
-    __version__ = version("esprit")
-except PackageNotFoundError:  # run from a source tree that was never installed
+    __version__ = _metadata.version("esprit")
+except _metadata.PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0"
 
 __all__ = [

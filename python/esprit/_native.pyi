@@ -8,6 +8,9 @@ from typing import Literal, NotRequired, TypedDict, final
 
 __version__: str
 
+DROP_REASONS: dict[str, str]
+"""Every reason to drop, as counters name it, with what it means."""
+
 Direction = Literal["out", "in"]
 SaMode = Literal["tunnel", "transport"]
 Action = Literal["protect", "bypass", "discard"]
@@ -283,22 +286,98 @@ class Snapshot(TypedDict):
     policies: dict[int, Traffic]
     buffers: BufferSnapshot
 
-class Event(TypedDict):
-    """Something happened. ``kind`` says what, and which of the other keys are there.
+class LinkEvent(TypedDict):
+    """A member's link rose or fell; ``epoch`` numbers the link changes of the process."""
 
-    ``link`` (member, up, epoch), ``takeover`` (team, from, to, epoch), ``port-gone``
-    (member, epoch), ``engine`` (engine, event and its details), ``sa-grant`` (sa, next),
-    ``sa-exhausted`` (sa), ``panic`` (message), ``lost`` (count).
-    """
-
-    kind: str
+    kind: Literal["link"]
     time: int
+    member: int
+    up: bool
+    epoch: int
+
+TakeoverEvent = TypedDict(
+    "TakeoverEvent",
+    {
+        "kind": Literal["takeover"],
+        "time": int,
+        "team": int,
+        "from": int,
+        "to": int | None,
+        "epoch": int,
+    },
+)
+
+class PortGoneEvent(TypedDict):
+    """A member's interface was deleted: its port is to be rebuilt."""
+
+    kind: Literal["port-gone"]
+    time: int
+    member: int
+    epoch: int
+
+EngineEvent = TypedDict(
+    "EngineEvent",
+    {
+        "kind": Literal["engine"],
+        "time": int,
+        "event": Literal["hung", "failed", "wrong", "quarantined", "redone", "late", "recovered"],
+        "engine": NotRequired[int],
+        "ticket": NotRequired[int],
+        "expected_ns": NotRequired[int],
+        "waited_ns": NotRequired[int],
+        "operations": NotRequired[int],
+        "from": NotRequired[int],
+        "to": NotRequired[int],
+        "jobs": NotRequired[int],
+        "health": NotRequired[str],
+    },
+)
+
+class SaGrantEvent(TypedDict):
+    """An outbound SA has used half of what was granted; ``next`` is the next number."""
+
+    kind: Literal["sa-grant"]
+    time: int
+    sa: int
+    next: int
+
+class SaExhaustedEvent(TypedDict):
+    """An outbound SA has no numbers left."""
+
+    kind: Literal["sa-exhausted"]
+    time: int
+    sa: int
+
+class PanicEvent(TypedDict):
+    """A thread failed. Nothing leaves any more, in plain or sealed."""
+
+    kind: Literal["panic"]
+    time: int
+    message: str
+
+class LostEvent(TypedDict):
+    """So many events were not kept."""
+
+    kind: Literal["lost"]
+    time: int
+    count: int
+
+Event = (
+    LinkEvent
+    | TakeoverEvent
+    | PortGoneEvent
+    | EngineEvent
+    | SaGrantEvent
+    | SaExhaustedEvent
+    | PanicEvent
+    | LostEvent
+)
 
 @final
 class DataPlane:
     """The worker threads, ports and engines of this process. There is one."""
 
-    def __init__(self, *, small_buffers: int = 8192, large_buffers: int = 768) -> None: ...
+    def __new__(cls, *, small_buffers: int = 8192, large_buffers: int = 768) -> DataPlane: ...
     def close(self) -> None:
         """Stop the threads. Persistent TAPs stay, without a reader."""
 
@@ -324,7 +403,7 @@ class DataPlane:
 
     def engine_remove(self, engine: int) -> None: ...
     def engine_reset(self, engine: int) -> EngineVerified: ...
-    def engine_fault(self, engine: int, fault: FaultName, value: int = 0) -> None: ...
+    def engine_fault(self, engine: int, name: FaultName, value: int = 0) -> None: ...
     def publish(self, plan: Plan) -> int:
         """Put a Plan in force; returns its epoch once the worker has acknowledged it."""
 

@@ -165,7 +165,10 @@ class _Api:
         return self._read(answer.status_code, answer.content)
 
     def _read(self, status: int, content: bytes) -> object:
-        found: object = json.loads(content) if content else None
+        try:
+            found: object = json.loads(content) if content else None
+        except ValueError as error:
+            raise EspritError(self.team, f"answered {status} without JSON") from error
         if status >= httpx.codes.BAD_REQUEST:
             raise from_wire(cast("ErrorResource", found), subject=self.team)
         return found

@@ -175,7 +175,7 @@ class FakePlane:
         self.members = {number: one for number, one in self.members.items() if one["team"] != team}
         self.policies.pop(team, None)
         if destroy and self.system is not None:
-            self.system.table.pop(spec["name"], None)
+            self.system.unplug(spec["name"])
 
     def member_add(self, spec: "MemberSpec") -> "MemberAdded":
         self._called("member_add")
@@ -321,6 +321,14 @@ class FakeSystem:
         self.offloads[name] = {"rx-gro": False, "rx-lro": True, "rx-udp-gro-forwarding": False}
         return link
 
+    def unplug(self, name: str) -> None:
+        """Take an interface away, with its addresses and routes."""
+        link = self.table.pop(name, None)
+        if link is not None:
+            self.own = [one for one in self.own if one.index != link.index]
+            self.routing = [one for one in self.routing if link.index not in one.oifs]
+            self.offloads.pop(name, None)
+
     def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Put this host in the place of the real one."""
         monkeypatch.setattr(netfilter, "shut", self._shut)
@@ -348,7 +356,10 @@ class FakeSystem:
             raise OSError(errno.EPERM, "Operation not permitted")
 
     def _at(self, index: int) -> Link:
-        return next(link for link in self.table.values() if link.index == index)
+        for link in self.table.values():
+            if link.index == index:
+                return link
+        raise OSError(errno.ENODEV, "No such device")
 
     # nftables and ethtool
 
@@ -399,7 +410,7 @@ class FakeSystem:
         self.table[link.name] = replace(link, gso_max_size=size)
 
     async def delete_link(self, index: int) -> None:
-        del self.table[self._at(index).name]
+        self.unplug(self._at(index).name)
 
     async def addresses(self, index: int | None = None) -> list[Address]:
         return [address for address in self.own if index in (None, address.index)]

@@ -127,9 +127,11 @@ def test_a_policy_with_one_association_stays_on_one_member_at_a_time() -> None:
 
 
 def test_transport_mode_goes_between_the_two_hosts() -> None:
-    line = fault(*BASE, sa("a", 1000, KEYS[0], 'mode = "transport"'))
-    assert "sa a: mode: " in line
-    assert "inside policy sites" in line
+    ours, peers = policy(local="10.0.0.1/32"), policy().replace("10.2.0.0/16", "10.0.0.2/32")
+    for lacking in (policy(), ours, peers):
+        line = fault(*BASE[:3], lacking, sa("a", 1000, KEYS[0], 'mode = "transport"'))
+        assert "sa a: mode: " in line
+        assert "inside policy sites" in line
     hosts = policy(local="10.0.0.1/32").replace("10.2.0.0/16", "10.0.0.2/32")
     for direction in ("out", "in"):
         config.read(team(*BASE[:3], hosts, sa("a", 1000, KEYS[0], 'mode = "transport"', direction)))

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from tests.unit.control_fakes import FakeSystem
 
 from esprit.control.apply import Transaction, put_back
 from esprit.control.netlink import Netlink
 from esprit.control.state import Journal
 from esprit.control.steps import Feature, OwnAddress, OwnRoute, Shut, Step, Tap, Up, step_from_json
 from esprit.errors import AlreadyRunning, ApplyFailed, RollbackFailed, StateUnusable
-from tests.unit.control_fakes import FakeSystem
 
 pytestmark = pytest.mark.anyio
 

@@ -98,7 +98,9 @@ def test_an_inbound_top_is_written_when_it_has_moved_far_enough(tmp_path: Path) 
     again.release()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(
         st.tuples(st.integers(0, 3 * BLOCK), st.sampled_from(["kill", "end"])),

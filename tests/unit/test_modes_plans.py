@@ -226,15 +226,16 @@ def test_an_engine_of_another_team_bears_that_team_s_traffic_as_a_bias(mode: str
     assert grant.bias_load > 0
 
 
-@pytest.mark.parametrize("health", ["untested", "hung", "failed"])
+@pytest.mark.parametrize("health", ["untested", "hung", "quarantined", "failed"])
 def test_an_engine_that_is_not_verified_is_not_in_the_plan(health: str) -> None:
     state = replace(TEAM, engines=(asic(11, 1, health=health),))
     assert decide(state).plan.grants == ()
 
 
-def test_a_hung_engine_comes_back_only_by_another_test() -> None:
+@pytest.mark.parametrize("trouble", ["hung", "quarantined", "refused"])
+def test_an_engine_in_trouble_comes_back_only_by_another_test(trouble: str) -> None:
     state = decide(TEAM).state
-    for word in ("hung", "recovered"):
+    for word in (trouble, "recovered"):
         state = decide(state, EngineReported(engine=11, what=word)).state
         assert 11 not in grants(decide(state).plan)
     again = decide(state, EngineJoined(engine=asic(11, 1)))
@@ -320,6 +321,16 @@ def test_the_new_plan_leaves_flows_where_the_worker_moved_them() -> None:
     after = decide(before.state, LinkChanged(member=2, up=False, epoch=1))
     assert after.plan.transmit == moved
     assert counts(after.plan) == {1: 129, 3: 127}
+
+
+def test_flows_of_a_lost_member_follow_the_weights_where_dealing_in_turn_would_not() -> None:
+    state = replace(ALB, members=(member(1, weight=12), member(2), member(3, weight=3)))
+    before = decide(state)
+    assert counts(before.plan) == {1: 192, 2: 16, 3: 48}
+    after = decide(before.state, LinkChanged(member=3, up=False, epoch=1)).plan
+    assert counts(after) == {1: 236, 2: 20}
+    moved = {a for a, b in zip(before.plan.transmit, after.transmit, strict=True) if a != b}
+    assert moved == {3}
 
 
 def test_a_member_that_returns_gets_its_share_and_others_lose_only_that() -> None:

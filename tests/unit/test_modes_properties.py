@@ -31,7 +31,7 @@ ENGINE_IDS = st.integers(11, 16)
 MODE = st.sampled_from(sorted(MODES))
 SOFTWARE = st.sampled_from(["always", "overflow", "never"])
 FAILBACK = st.sampled_from(["never", "better"])
-HEALTH = st.sampled_from(["untested", "ok", "suspect", "hung", "failed"])
+HEALTH = st.sampled_from(["untested", "ok", "suspect", "hung", "quarantined", "failed"])
 
 members = st.builds(
     MemberState,
@@ -308,7 +308,10 @@ class Team(RuleBasedStateMachine):
         self.happens(EngineLeft(engine=engine))
 
     @rule(
-        engine=ENGINE_IDS, what=st.sampled_from(["hung", "failed", "recovered", "late", "refused"])
+        engine=ENGINE_IDS,
+        what=st.sampled_from(
+            ["hung", "failed", "recovered", "late", "wrong", "quarantined", "refused"]
+        ),
     )
     def engine_reports(self, engine: int, what: str) -> None:
         before = self.state.engine(engine)

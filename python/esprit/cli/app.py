@@ -107,6 +107,15 @@ def up(
     run_up(files, dry_run=dry_run, force=force)
 
 
+@app.command()
+def inventory(json: Json = False) -> None:
+    """Show the host's interfaces, what they advertise, and whether a team would take them."""
+    from esprit.cli.up import inventory as seen
+
+    found = asyncio.run(seen())
+    render.as_json(found) if json else show.inventory(found)
+
+
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     add_help_option=False,

@@ -7,6 +7,7 @@ from esprit.daemon.resources import (
     EngineResource,
     EventResource,
     FeatureResource,
+    InterfaceResource,
     MemberResource,
     PolicyResource,
     SaResource,
@@ -28,8 +29,8 @@ def team(found: TeamResource) -> None:
         f"delivery {found['delivery']}; plan {found['epoch']}"
     )
     print(
-        f"    from the host {rx['packets']} packets {render.size(rx['bytes'])}; "
-        f"to the host {tx['packets']} packets {render.size(tx['bytes'])}"
+        f"    from the host {tx['packets']} packets {render.size(tx['bytes'])}; "
+        f"to the host {rx['packets']} packets {render.size(rx['bytes'])}"
     )
     if any(found["drops"].values()):
         print(f"    drops {render.drops(found['drops'])}")
@@ -62,7 +63,7 @@ def features(found: Sequence[FeatureResource]) -> None:
     for one in found:
         fixed = " [fixed]" if one["fixed"] else ""
         providers = f"  ({', '.join(one['providers'])})" if one["providers"] else ""
-        reason = f"  {one['reason']}" if one.get("reason") else ""
+        reason = f"  {one['reason']}" if one["reason"] else ""
         print(f"{one['feature']}: {one['value']}{fixed}{providers}{reason}")
 
 
@@ -144,6 +145,35 @@ def policies(found: Sequence[PolicyResource]) -> None:
                 one["dport"] or "",
                 " ".join(one["sas"]),
                 "" if one["builtin"] else str(one["packets"]),
+            )
+            for one in found
+        ),
+    )
+
+
+def inventory(found: Sequence[InterfaceResource]) -> None:
+    """Print the host's interfaces."""
+    render.table(
+        (
+            "interface",
+            "driver",
+            "id",
+            "state",
+            "mtu",
+            "speed",
+            "advertises",
+            "a team would take it",
+        ),
+        (
+            (
+                one["ifname"],
+                one["driver"],
+                f"{one['vendor']}:{one['device']}" if one["vendor"] else "",
+                one["operstate"],
+                str(one["mtu"]),
+                "" if one["speed"] is None else f"{one['speed']} Mbit/s",
+                " ".join(one["offloads"]),
+                f"no: {one['refusal']}" if one["refusal"] else "yes",
             )
             for one in found
         ),

@@ -1,6 +1,7 @@
-"""``esprit up``: teams in the foreground."""
+"""Commands that need the control plane itself: ``up`` runs it, ``inventory`` asks as it does."""
 
 import asyncio
+import ctypes
 import resource
 import sys
 from collections.abc import Sequence
@@ -8,10 +9,16 @@ from pathlib import Path
 
 from esprit import config
 from esprit.control.dataplane import load
+from esprit.control.netlink import Netlink
 from esprit.control.paths import socket_path
 from esprit.control.team import RunningTeam
+from esprit.daemon.resources import InterfaceResource
 from esprit.daemon.service import Service
 from esprit.errors import RollbackFailed
+from esprit.inventory import interfaces
+
+# include/uapi/linux/prctl.h
+PR_SET_DUMPABLE = 4
 
 
 def up(files: Sequence[Path], *, dry_run: bool, force: bool) -> None:
@@ -26,13 +33,44 @@ def up(files: Sequence[Path], *, dry_run: bool, force: bool) -> None:
         for line in asyncio.run(service.plan()):
             print(line)
         return
-    # Keys are in this process's memory, and a core dump would hold them.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    keep_out_of_core_dumps()
     asyncio.run(service.run(load, _ready))
     if service.left_over:
         raise RollbackFailed(
             "esprit", f"not everything was put back: {'; '.join(service.left_over)}"
         )
+
+
+def keep_out_of_core_dumps() -> None:
+    """Make this process leave no core dump: it holds keys.
+
+    The limit alone does not hold where the kernel pipes core dumps into a program.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+async def inventory() -> list[InterfaceResource]:
+    """Return what the interfaces of this network namespace are."""
+    async with Netlink() as netlink:
+        return [
+            {
+                "ifname": found.name,
+                "driver": found.driver,
+                "vendor": found.vendor,
+                "device": found.device,
+                "subsystem": found.subsystem,
+                "revision": found.revision,
+                "address": found.mac,
+                "mtu": found.mtu,
+                "operstate": "UP" if found.up and found.carrier else "DOWN",
+                "speed": found.speed,
+                "offloads": list(found.offloads),
+                "refusal": found.refusal,
+                "remedy": found.remedy,
+            }
+            for found in await interfaces(netlink)
+        ]
 
 
 def _ready(teams: Sequence[RunningTeam]) -> None:
@@ -42,4 +80,7 @@ def _ready(teams: Sequence[RunningTeam]) -> None:
             f"{team.name}: ready, {team.state.mode}, members {members}, mtu {team.mtu}, "
             f"control socket {socket_path(team.name)}"
         )
+        static = len(team.wanted.sas)
+        if static:
+            print(f"{team.name}: {static} static SAs, for laboratory use: their keys never change")
     sys.stdout.flush()

@@ -1,6 +1,6 @@
 """The tables of the file, as pydantic models. They do not leave this package.
 
-A field's description is what the reference page prints of it.
+A field's description is one line for those who write the file.
 """
 
 from __future__ import annotations

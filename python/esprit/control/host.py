@@ -60,10 +60,11 @@ class Keys:
         return mark
 
     def release(self, sa: SecurityAssociation, mark: Mark) -> None:
-        """Give an SA's key and SPI back, and unlock its mark."""
+        """Give an SA's key and SPI back, unlock its mark, and overwrite the key."""
         self._by_key.pop(sa.key, None)
         self._by_spi.pop(_spi(sa), None)
         mark.release()
+        sa.key.wipe()
 
 
 def _spi(sa: SecurityAssociation) -> tuple[str, str, int]:
@@ -126,6 +127,10 @@ class Host:
     def new_id(self) -> int:
         """A number for a team, member, engine, SA or policy that was never given out before."""
         return next(self._ids)
+
+    def give_back(self, interface: str) -> None:
+        """An interface belongs to no team any more."""
+        self.taken.pop(interface, None)
 
     # the pool
 

@@ -72,10 +72,11 @@ def shut_interfaces(listing: str) -> set[str]:
     for chain in _CHAIN.finditer(listing):
         if chain["policy"] != "drop":
             continue
-        rules = chain["rules"].strip()
-        accepts = rules == f"meta mark {MARK:#010x} accept" if rules else False
-        if (chain["hook"] == "egress") != accepts:
-            continue  # an egress chain without our rule is dumb, an ingress chain with one is open
+        # An egress chain without our rule is dumb; anything more than it, or anything at all
+        # in the ingress chain, may let something through.
+        wanted = f"meta mark {MARK:#010x} accept" if chain["hook"] == "egress" else ""
+        if chain["rules"].strip() != wanted:
+            continue
         for device in re.findall(r'"([^"]+)"|([^\s{},"]+)', chain["devices"]):
             hooks.setdefault(device[0] or device[1], set()).add(chain["hook"])
     return {device for device, seen in hooks.items() if seen == {"ingress", "egress"}}

@@ -5,6 +5,7 @@ Kernel errors leave as :class:`OSError` with the kernel's number; callers know w
 were doing and can name the object and the remedy.
 """
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
@@ -124,16 +125,15 @@ class Netlink:
 
     async def _dump(self, ask: Callable[[], object], read: Callable[..., T | None]) -> list[T]:
         """All messages of one dump, each read at once; what ``read`` leaves out is left out."""
-        for attempt in range(_DUMP_ATTEMPTS):
+        for _ in range(_DUMP_ATTEMPTS):
             try:
                 found = (read(message) async for message in await ask())  # type: ignore[misc]
                 return [value async for value in found if value is not None]
             except NetlinkDumpInterrupted:
-                if attempt == _DUMP_ATTEMPTS - 1:
-                    raise
+                continue
             except NetlinkError as error:
                 raise OSError(int(error.code), str(error.args[-1])) from error
-        raise AssertionError("unreachable")
+        raise OSError(errno.EINTR, "the kernel's table changes faster than it can be read")
 
     # links
 

@@ -5,7 +5,7 @@ it, and never leaves in plain. An SA that is replaced stays until the new one ha
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from esprit.control.highwater import Mark
@@ -57,6 +57,8 @@ class Securing:
         self._sas: dict[str, RunningSa] = {}
         self._policies: list[RunningPolicy] = []
         self.member_ids: dict[str, int] = {}
+        #: The next hop that is known towards a peer. An SA has it before it carries anything.
+        self.next_hop_of: Callable[[IpAddress], str | None] = lambda _: None
 
     # what there is
 
@@ -168,6 +170,8 @@ class Securing:
             self._sas = before
             self._discard(running)
             raise
+        if stays is not None:
+            old.sa = replace(old.sa, name=stays)
         if running.outbound:
             await self._retire(old)
         return running, stays
@@ -183,8 +187,9 @@ class Securing:
     async def delete_all(self) -> None:
         """Delete every SA, settling its mark; the doors are closed by then."""
         running = self.sas
-        self._sas.clear()
-        self._push_policies()
+        if running:
+            self._sas.clear()
+            self._push_policies()
         for one in running:
             await self._retire(one)
 
@@ -243,6 +248,8 @@ class Securing:
                 ),
                 sa.key.reveal(),
             )
+            if running.outbound:
+                self._host.plane.sa_next_hop(running.id, self.next_hop_of(sa.dst))
         except BaseException:
             self._host.keys.release(sa, mark)
             raise

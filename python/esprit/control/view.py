@@ -51,6 +51,7 @@ class View:
         state = team.state
         plan = state.plan
         seen = self._snapshot["teams"].get(team.id)
+        # The data plane counts from its own side; the host sees the virtual NIC from the other.
         stats: Stats = {"rx": dict_of(seen and seen["tx"]), "tx": dict_of(seen and seen["rx"])}
         # The data plane's own view of who carries: it may have moved the traffic already.
         active = list(seen["active"]) if seen is not None else []
@@ -61,7 +62,7 @@ class View:
             "link_type": "ether",
             "address": team.mac,
             "mtu": team.mtu,
-            "operstate": "UP" if active else "DOWN",
+            "operstate": "UP" if active and not team.upkeep.gone else "DOWN",
             "mode": state.mode,
             "failback": state.failback,
             "software": state.software,
@@ -178,7 +179,7 @@ class View:
         sa = running.sa
         seen = self._snapshot["sas"].get(running.id)
         policy = self._team.securing.policy_of(sa)
-        hops = self._team.next_hops
+        hops = self._team.upkeep.next_hops
         return {
             "name": sa.name,
             "dir": sa.direction,

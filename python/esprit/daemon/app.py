@@ -93,7 +93,7 @@ def build(team: RunningTeam, bus: EventBus, locked: Locked) -> Starlette:
             Route(f"/{API_VERSION}{path}", endpoint, methods=[method])
             for method, path, endpoint in table
         ],
-        exception_handlers={EspritError: _refused, HTTPException: _unrouted},
+        exception_handlers={EspritError: _refused, HTTPException: _unrouted, 500: _broken},
     )
 
 
@@ -251,6 +251,12 @@ async def _refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, EspritError):
         raise error
     return JSONResponse(error.to_wire(), status_code=error.http_status)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    # The server logs the traceback; who asked is told where to look.
+    refusal = EspritError(f"{request.method} {request.url.path}", f"failed: {error}")
+    return JSONResponse(refusal.to_wire(), status_code=refusal.http_status)
 
 
 async def _unrouted(request: Request, error: Exception) -> Response:

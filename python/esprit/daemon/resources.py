@@ -4,7 +4,7 @@ The daemon writes these, the client and the command line read them; ``-j`` print
 they are. No resource ever holds a key.
 """
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, TypedDict
 
 # Changes with the first incompatible change of a route or a key.
 API_VERSION = "v1"
@@ -20,7 +20,7 @@ class Counter(TypedDict):
 
 
 class Stats(TypedDict):
-    """Both directions, as ``ip -s -j link`` has them."""
+    """Both directions, as ``ip -s -j link`` has them: ``rx`` of a virtual NIC is to the host."""
 
     rx: Counter
     tx: Counter
@@ -156,14 +156,46 @@ class TeamResource(TypedDict):
     members: list[MemberResource]
 
 
+class ProviderResource(TypedDict):
+    """How far somebody got as a provider; ``verified`` is none where no test is made."""
+
+    name: str
+    kind: str
+    advertised: bool
+    accepted: bool
+    verified: bool | None
+
+
 class FeatureResource(TypedDict):
-    """A line of ``features``: what the team offers, and who provides it."""
+    """A line of ``features``: what the team offers, and who provides it.
+
+    ``providers`` names those who do, ``candidates`` all who might.
+    """
 
     feature: str
     value: str
     fixed: bool
     providers: list[str]
-    reason: NotRequired[str]
+    candidates: list[ProviderResource]
+    reason: str
+
+
+class InterfaceResource(TypedDict):
+    """An interface of the host; ``refusal`` is empty if a team would take it."""
+
+    ifname: str
+    driver: str
+    vendor: str | None
+    device: str | None
+    subsystem: str | None
+    revision: str | None
+    address: str
+    mtu: int
+    operstate: Literal["UP", "DOWN"]
+    speed: int | None
+    offloads: list[str]
+    refusal: str
+    remedy: str
 
 
 class ErrorResource(TypedDict):

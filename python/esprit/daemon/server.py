@@ -83,7 +83,7 @@ async def serve(app: Starlette, listener: socket.socket, path: Path) -> AsyncIte
     config = uvicorn.Config(
         app,
         log_config=None,
-        log_level="critical",
+        log_level="error",
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=_GRACE_S,

@@ -6,8 +6,10 @@ from a state that another change is halfway through.
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ from esprit.model import TeamConfig
 from esprit.model.event import Panicked, from_native
 
 T = TypeVar("T")
+_log = logging.getLogger("esprit")
 
 # Inbound SAs' highest numbers are looked at, and neighbours refreshed where the kernel does
 # not do so by itself, this often: well below the 30 s after which a neighbour goes stale.
@@ -72,6 +75,7 @@ class Service:
         self._served: list[Served] = []
         self._waiting: list[Change] = []
         self._changed = asyncio.Event()
+        self._spoke = asyncio.Event()
         self._stop = asyncio.Event()
         self.left_over: list[str] = []
 
@@ -90,7 +94,7 @@ class Service:
     async def run(
         self, load: Callable[[], DataPlane], ready: Callable[[Sequence[RunningTeam]], None]
     ) -> None:
-        """Run the teams until :meth:`stop`, SIGTERM or SIGINT; then put everything back.
+        """Run the teams until :meth:`stop`, SIGTERM, SIGINT or a hangup; then put everything back.
 
         Args:
             load: makes the data plane.
@@ -102,7 +106,7 @@ class Service:
         demand_privilege()
         loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as signals:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.add_signal_handler(number, self.stop)
                 signals.callback(loop.remove_signal_handler, number)
             journal = Journal.open()
@@ -183,6 +187,7 @@ class Service:
                 asyncio.create_task(self._watch()),
                 asyncio.create_task(self._attend()),
                 asyncio.create_task(self._tick()),
+                asyncio.create_task(self._retest()),
             ]
             stop = asyncio.create_task(self._stop.wait())
             try:
@@ -196,6 +201,12 @@ class Service:
                     task.cancel()
                 results = await asyncio.gather(stop, *tasks, return_exceptions=True)
             for result in results[1:]:
+                if isinstance(result, OSError):
+                    raise EspritError(
+                        "netlink",
+                        f"tells nothing any more: {result.strerror or result}",
+                        remedy="start esprit again",
+                    ) from result
                 if isinstance(result, Exception):
                     raise result
 
@@ -214,7 +225,8 @@ class Service:
                 event = from_native(found)
                 async with self._lock:
                     for served in self._served:
-                        await self._guarded(served, served.team.happened(event))
+                        await self._guarded(served, served.team.upkeep.happened(event))
+                self._spoke.set()
                 if isinstance(event, Panicked):
                     raise EspritError(
                         "data plane",
@@ -235,20 +247,34 @@ class Service:
             waiting, self._waiting = self._waiting, []
             async with self._lock:
                 for served in self._served:
-                    await self._guarded(served, served.team.changed(waiting))
+                    await self._guarded(served, served.team.upkeep.changed(waiting))
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
             async with self._lock:
                 for served in self._served:
-                    await self._guarded(served, served.team.tick())
+                    await self._guarded(served, served.team.upkeep.tick())
+
+    async def _retest(self) -> None:
+        """Test engines again when their time comes: one timer, set anew by every event."""
+        while True:
+            due = [at for one in self._served if (at := one.team.upkeep.next_retest()) is not None]
+            wait = max(0.0, (min(due) - time.monotonic_ns()) / 1e9) if due else None
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._spoke.wait(), wait)
+            self._spoke.clear()
+            async with self._lock:
+                for served in self._served:
+                    await self._guarded(served, served.team.upkeep.retest())
 
     async def _guarded(self, served: Served, work: Awaitable[None]) -> None:
         """Tell of a failure instead of ending: the data plane goes on by the last Plan."""
         try:
             await work
-        except (EspritError, OSError) as error:
+        except Exception as error:
+            if not isinstance(error, (EspritError, OSError)):
+                _log.exception("%s: an error of Esprit itself", served.team.name)
             served.bus.emit({"kind": "error", "team": served.team.name, "message": str(error)})
 
 

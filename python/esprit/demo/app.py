@@ -11,7 +11,7 @@ from pathlib import Path
 from esprit.demo import privilege
 from esprit.demo.eavesdrop import EavesdropperError
 from esprit.demo.lab import LabError
-from esprit.demo.play import play
+from esprit.demo.play import QUICK, WHOLE, Pace, play
 from esprit.demo.plot import draw
 from esprit.demo.result import Outcome
 from esprit.demo.stage import Stage
@@ -49,8 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="where the report goes (default: %(default)s)",
     )
     parser.add_argument("--plain", action="store_true", help="lines of text, even on a terminal")
+    parser.add_argument(
+        "--quick", action="store_true", help="less of everything, for a first impression"
+    )
     options = parser.parse_args(sys.argv[1:] if arguments is None else list(arguments))
-    given = ["--report", str(options.report.absolute()), *(["--plain"] if options.plain else [])]
+    given = ["--report", str(options.report.absolute())]
+    given += [f"--{name}" for name in ("plain", "quick") if getattr(options, name)]
     status = privilege.unshared(given)
     if status is not None:
         return status
@@ -59,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"esprit demo: {obstacle}", file=sys.stderr)
         return CANNOT
     try:
-        return asyncio.run(_run(options.report, plain=options.plain))
+        return asyncio.run(
+            _run(options.report, QUICK if options.quick else WHOLE, plain=options.plain)
+        )
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("esprit demo: interrupted; everything was removed", file=sys.stderr)
         return INTERRUPTED
@@ -79,15 +85,15 @@ def _failed(error: BaseException) -> int:
     return BROKEN
 
 
-async def _run(folder: Path, *, plain: bool) -> int:
+async def _run(folder: Path, pace: Pace, *, plain: bool) -> int:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - asyncio.run made it
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with view(plain=plain) as shown:
-        outcome, watch, on = await play(shown)
+        outcome, watch, on = await play(shown, pace)
         await asyncio.to_thread(_report, folder, outcome, watch, on)
     # After the live part has gone, so that the summary is what stays.
-    _summary(outcome, folder, view(plain=plain))
+    _summary(outcome, folder, shown)
     return HELD if outcome.held else BROKEN
 
 

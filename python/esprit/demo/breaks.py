@@ -13,12 +13,13 @@ from esprit.demo.teams import SPARE
 from esprit.demo.traffic import Traffic
 from esprit.demo.watch import Watch, milliseconds
 
-#: How long traffic is watched after each event, in milliseconds.
-SETTLE = 2500
 #: The time before an event from which the usual standstill is taken.
 BEFORE = 2000
 #: A download must have moved again within this many milliseconds.
 PATIENCE = 15000
+
+#: How often an engine is killed until it had a job in it.
+KILLS = 5
 
 #: What was done, in words, to be shown; None where there is nothing to add.
 Notes = list[str]
@@ -36,6 +37,8 @@ class Breaker:
     watch: Watch
     #: The millisecond in which the downloads began.
     began: int
+    #: How long traffic is watched after each event, in milliseconds.
+    settle: int
 
     async def measured(
         self, title: str, what: str, action: Action, *, takeover: bool = False
@@ -49,12 +52,12 @@ class Breaker:
             takeover: whether the data plane will report that a member took over.
         """
         await self.watch.look()
-        lost = self.watch.losses.total
+        lost = self.watch.lost
         nanoseconds = time.monotonic_ns()
         start = nanoseconds // 1_000_000
         notes = await action()
         flowed = await self._flows(milliseconds())
-        await asyncio.sleep(max(0, start + SETTLE - milliseconds()) / 1000)
+        await asyncio.sleep(max(0, start + self.settle - milliseconds()) / 1000)
         sample = await self.watch.look()
         event = await self.watch.heard("takeover", nanoseconds) if takeover else None
         pause = self.traffic.longest_pause(start, sample.time - 200)
@@ -67,7 +70,7 @@ class Breaker:
             stream=None if pause is None else pause[0],
             usual=None if usual is None else usual[1].length,
             takeover=None if event is None else (int(event["time"] or 0) - nanoseconds) / 1e6,
-            lost=self.watch.losses.total - lost,
+            lost=self.watch.lost - lost,
             intact=self.traffic.ledger.intact,
             flowed=flowed,
             shares=shares(self.watch.history.engine_bytes(start + 300, sample.time)),
@@ -125,10 +128,15 @@ class Breaker:
 
     async def kill_engine(self, name: str) -> Break:
         """An engine dies in the middle of a job."""
-        before = self._redone()
+        since = time.monotonic_ns()
 
         async def action() -> Notes:
-            await self.watch.left.engines[name].fault("die")
+            for _ in range(KILLS):
+                await self.watch.left.engines[name].fault("die")
+                if await self.watch.heard_redone(since):
+                    break
+                # It was idle in that moment, so nothing died with it.
+                await self.watch.left.engines[name].reset()
             return []
 
         result = await self.measured(
@@ -136,11 +144,8 @@ class Breaker:
             f"{name} dies with jobs in it",
             action,
         )
-        result.notes.append(f"{self._redone() - before} jobs were done again elsewhere")
+        result.notes.append(f"{self.watch.redone(since)} jobs were done again elsewhere")
         return result
-
-    def _redone(self) -> int:
-        return sum(engine.resource["redone"] for engine in self.watch.left.engines.values())
 
     async def replace_member(self, out: str) -> Break:
         """A member is removed and another put in."""

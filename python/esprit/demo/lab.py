@@ -58,7 +58,7 @@ def run(*command: str, stdin: str | None = None) -> str:
         raise LabError(f"{command[0]}: {error.strerror}") from error
     if done.returncode != 0:
         said = done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}"
-        said = said.splitlines()[0]
+        said = said.splitlines()[-1]
         raise LabError(f"{' '.join(command)}: {said}")
     return done.stdout
 
@@ -221,6 +221,10 @@ class Switch(Host):
 
     BRIDGE = "br0"
 
+    def __init__(self, role: str, name: str) -> None:
+        super().__init__(role, name)
+        self._hand: subprocess.Popen[str] | None = None
+
     def make_bridge(self) -> None:
         """Makes the bridge: no spanning tree, so a port forwards as soon as it is up."""
         self.ip(
@@ -256,11 +260,36 @@ class Switch(Host):
 
     def pull(self, host: Host, interface: str) -> None:
         """Pulls the cable: neither end has carrier."""
-        self.ip("link", "set", self.port(host, interface), "down")
+        self._move(self.port(host, interface), "down")
 
     def insert(self, host: Host, interface: str) -> None:
         """Puts the cable back."""
-        self.ip("link", "set", self.port(host, interface), "up")
+        self._move(self.port(host, interface), "up")
+
+    def _move(self, port: str, state: str) -> None:
+        """Sets a port, by a program that waits for the word: starting one takes milliseconds."""
+        if self._hand is None:
+            self._hand = subprocess.Popen(
+                ["ip", "-n", self.name, "-oneline", "-force", "-batch", "-"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                process_group=0,
+            )
+        hand = self._hand
+        assert hand.stdin is not None and hand.stdout is not None  # noqa: S101, PT018 - asked for
+        # The second line is answered when the first was obeyed.
+        hand.stdin.write(f"link set {port} {state}\nlink show dev {port}\n")
+        hand.stdin.flush()
+        if port not in hand.stdout.readline():
+            raise LabError(f"{port} could not be set {state}")
+
+    def rest(self) -> None:
+        """Ends the program that moves cables."""
+        if self._hand is not None:
+            # Leaving it closes its pipes, so that it reads the end and goes.
+            with self._hand:
+                self._hand = None
 
 
 HostT = TypeVar("HostT", bound=Host)
@@ -292,7 +321,10 @@ class Lab:
     def close(self) -> None:
         """Ends every process in the namespaces and removes them; safe to call twice."""
         while self._hosts:
-            _remove(self._hosts.pop().name)
+            host = self._hosts.pop()
+            if isinstance(host, Switch):
+                host.rest()
+            _remove(host.name)
 
     def __enter__(self) -> Self:
         sweep()

@@ -58,6 +58,12 @@ class Losses:
         return sum(sa.accepted for sa in self._sas.values())
 
 
+#: Reasons by which a packet is dropped before it has a number: no receiver misses it.
+UNNUMBERED = frozenset(
+    {"no-plan", "no-member", "no-sa", "no-next-hop", "sa-mismatch", "sa-not-granted"}
+)
+
+
 def drops(*found: dict[str, int]) -> dict[str, int]:
     """Drop reasons added up; those that never occurred are left out."""
     total: dict[str, int] = {}

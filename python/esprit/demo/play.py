@@ -4,11 +4,12 @@ import asyncio
 import os
 import platform
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from esprit.demo import verdicts
 from esprit.demo.breaks import Breaker
-from esprit.demo.content import MEBIBYTE
+from esprit.demo.content import BLOCK, MEBIBYTE
 from esprit.demo.history import shares
 from esprit.demo.result import Break, Outcome
 from esprit.demo.stage import Stage, stage
@@ -17,17 +18,33 @@ from esprit.demo.traffic import Stream
 from esprit.demo.view import Shown, View, percent, rate
 from esprit.demo.watch import Watch, background, milliseconds
 
-#: The download that is promised: as fast as the two hosts can.
-DOWNLOAD = 512 * MEBIBYTE
 #: What is downloaded again and again while things break, at a moderate rate: a standstill of a
 #: millisecond is seen only where bytes come every millisecond.
-OBJECT = 32 * MEBIBYTE
-RATE = 12_000_000
+OBJECT = 8 * MEBIBYTE
+RATE = 4_000_000
 #: What proves that the eavesdropper hears.
 CONTROL = MEBIBYTE
 
 
-async def play(view: View) -> tuple[Outcome, Watch, Stage]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How much of it, and how long.
+
+    Attributes:
+        download: Bytes of the download that goes as fast as the two hosts can.
+        settle: Milliseconds for which traffic is watched after each event.
+    """
+
+    download: int
+    settle: int
+
+
+#: What is promised, and the same in less time, to see whether it runs at all.
+WHOLE = Pace(download=512 * MEBIBYTE, settle=2500)
+QUICK = Pace(download=64 * MEBIBYTE, settle=600)
+
+
+async def play(view: View, pace: Pace) -> tuple[Outcome, Watch, Stage]:
     """Plays it all.
 
     Returns:
@@ -48,18 +65,19 @@ async def play(view: View) -> tuple[Outcome, Watch, Stage]:
             watch = Watch(left_team, right_team, set_up.traffic)
             await watch.look()
             await introduce(view, set_up, watch, outcome)
-            wanted = DOWNLOAD
-            async with background(watch.keep_looking(view.status, wanted), watch.listen()):
+            async with background(watch.keep_looking(view.status), watch.listen()):
                 await control(view, set_up)
-                await download(view, set_up, watch, outcome)
-                await broken(view, set_up, watch, outcome)
+                await download(view, set_up, watch, outcome, pace)
+                await broken(view, set_up, watch, outcome, pace)
             await watch.look()
-            verdicts.transfers(outcome, set_up.traffic, DOWNLOAD)
+            outcome.facts["heard"] = watch.events
+            verdicts.transfers(outcome, set_up.traffic, pace.download)
             outcome.facts["drops"] = watch.dropped()
             outcome.facts["packets"] = {
                 "accepted": watch.losses.accepted,
                 "lost": watch.losses.total,
             }
+        view.say("opening what the eavesdropper took down, and ending both teams")
         seen = await set_up.eavesdropper.stop()
         await verdicts.eavesdropper(outcome, set_up, seen)
         await verdicts.put_back(outcome, set_up)
@@ -135,25 +153,25 @@ async def control(view: View, on: Stage) -> None:
     """A little traffic in clear, by a policy that says so: the eavesdropper must see that."""
     streams = [
         on.traffic.get(
-            f"control-{name}",
+            f"control-{kind}",
             client="left",
             server="right",
             address=address,
             size=CONTROL,
-            kind="open",
+            kind=kind,
         )
-        for name, address in (("untagged", ADDRESS["right"]), ("tagged", TAGGED["right"]))
+        for kind, address in (("open", ADDRESS["right"]), ("tagged", TAGGED["right"]))
     ]
     await on.traffic.finish(*streams)
     view.say("control: 1 MiB in clear over the wire, untagged and tagged, for the eavesdropper")
 
 
-async def download(view: View, on: Stage, watch: Watch, outcome: Outcome) -> None:
+async def download(view: View, on: Stage, watch: Watch, outcome: Outcome, pace: Pace) -> None:
     """The download, as fast as it goes."""
     view.heading("A download over the team, as fast as it goes")
     begin = milliseconds()
     stream = on.traffic.get(
-        "download", client="left", server="right", address=ADDRESS["right"], size=DOWNLOAD
+        "download", client="left", server="right", address=ADDRESS["right"], size=pace.download
     )
     await on.traffic.finish(stream)
     end = stream.series.last
@@ -176,24 +194,33 @@ async def download(view: View, on: Stage, watch: Watch, outcome: Outcome) -> Non
 
 def _flows(on: Stage) -> list[Stream]:
     """Downloads in both directions, through every kind of SA and over the VLAN."""
+    flows = [
+        # As many as make it all but impossible that balance-alb hashes all to one member.
+        *((f"to-right-{n}", "right", "left", ADDRESS["left"], RATE) for n in range(1, 9)),
+        ("to-right-tunnel", "right", "left", BEHIND["left"], RATE),
+        ("to-left", "left", "right", ADDRESS["right"], RATE),
+        ("to-left-tagged", "left", "right", TAGGED["right"], RATE // 4),
+    ]
     return [
-        on.traffic.get(name, client=client, server=server, address=address, size=OBJECT, rate=RATE)
-        for name, client, server, address in (
-            ("to-right-1", "right", "left", ADDRESS["left"]),
-            ("to-right-2", "right", "left", ADDRESS["left"]),
-            ("to-right-tunnel", "right", "left", BEHIND["left"]),
-            ("to-left", "left", "right", ADDRESS["right"]),
-            ("to-left-tagged", "left", "right", TAGGED["right"]),
+        on.traffic.get(
+            name,
+            client=client,
+            server=server,
+            address=address,
+            # An object takes the same time on each.
+            size=OBJECT * speed // RATE // BLOCK * BLOCK,
+            rate=speed,
         )
+        for name, client, server, address, speed in flows
     ]
 
 
-async def broken(view: View, on: Stage, watch: Watch, outcome: Outcome) -> None:
+async def broken(view: View, on: Stage, watch: Watch, outcome: Outcome, pace: Pace) -> None:
     """Everything that is done to the team while downloads run."""
-    view.heading("Five downloads run, both ways, and the team is taken apart")
     began = milliseconds()
     outcome.facts["began"] = began
     streams = _flows(on)
+    view.heading(f"{len(streams)} downloads run, both ways, and the team is taken apart")
     breaker = Breaker(
         left=on.left,
         switch=on.switch,
@@ -201,6 +228,7 @@ async def broken(view: View, on: Stage, watch: Watch, outcome: Outcome) -> None:
         traffic=on.traffic,
         watch=watch,
         began=began,
+        settle=pace.settle,
     )
     await on.traffic.all_moving(streams)
     await asyncio.sleep(1.5)

@@ -36,7 +36,7 @@ def unshared(arguments: Sequence[str]) -> int | None:
     if os.geteuid() == 0 or _UNSHARED in os.environ or shutil.which("unshare") is None:
         return None
     # The same tests that the copy would make, so that a refusal reads as one line, not two.
-    probe = f"{_MOUNT} && : <>/dev/net/tun && ip netns add probe"
+    probe = f"{_MOUNT} && [ -c /dev/net/tun ] && : <>/dev/net/tun && ip netns add probe"
     tried = subprocess.run([*_UNSHARE, "sh", "-c", probe], capture_output=True, check=False)
     if tried.returncode != 0:
         return None

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import secrets
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from pathlib import Path
 from esprit.demo.content import CANARY_LEN
 from esprit.demo.eavesdrop import Eavesdropper
 from esprit.demo.keys import Keyring
-from esprit.demo.lab import Host, Lab, Switch
+from esprit.demo.lab import Host, Lab, LabError, Switch, stop
 from esprit.demo.teams import (
     BEHIND,
     CONNECTIONS,
@@ -24,7 +26,7 @@ from esprit.demo.teams import (
     RunningTeam,
     team_file,
 )
-from esprit.demo.traffic import Traffic
+from esprit.demo.traffic import PORTS, Traffic
 
 #: Of so many ESP frames one is kept to be opened, and no more than so many of each port.
 SAMPLE_EVERY = 997
@@ -48,6 +50,8 @@ class Stage:
     canaries: dict[str, bytes]
     #: What the hosts' interfaces and firewall were like before any team was there.
     before: dict[str, str]
+    #: What stands in for VLAN interfaces, where this kernel has none.
+    vlans: list[subprocess.Popen[bytes]]
 
 
 def look_of(host: Host) -> str:
@@ -88,21 +92,22 @@ async def stage() -> AsyncIterator[Stage]:
             )
             for host in (left, right)
         }
-        canaries = {kind: secrets.token_bytes(CANARY_LEN) for kind in ("secret", "open")}
+        canaries = {kind: secrets.token_bytes(CANARY_LEN) for kind in PORTS}
         before = {host.role: look_of(host) for host in (left, right)}
         # It listens before there is anything to hear: a start must not leak either.
         eavesdropper = await Eavesdropper.start(
             switch,
             ports,
-            [canaries["secret"], canaries["open"]],
+            list(canaries.values()),
             sample_every=SAMPLE_EVERY,
             keep=SAMPLES,
         )
         traffic = Traffic(canaries)
+        vlans: list[subprocess.Popen[bytes] | None] = []
         try:
             await asyncio.gather(*(team.up() for team in teams.values()))
             for host in (left, right):
-                add_vlan(host)
+                vlans.append(await asyncio.to_thread(add_vlan, host))
             await traffic.open((left, right))
             yield Stage(
                 left=left,
@@ -115,17 +120,39 @@ async def stage() -> AsyncIterator[Stage]:
                 eavesdropper=eavesdropper,
                 canaries=canaries,
                 before=before,
+                vlans=[process for process in vlans if process is not None],
             )
         finally:
             await traffic.close()
+            for process in filter(None, vlans):
+                stop(process)
             for team in teams.values():
                 await team.kill()
             await eavesdropper.kill()
 
 
-def add_vlan(host: Host) -> None:
-    """Puts a VLAN interface on top of the team, as on any NIC."""
+def add_vlan(host: Host) -> subprocess.Popen[bytes] | None:
+    """Puts a VLAN interface on top of the team, as on any NIC.
+
+    Returns:
+        The process that stands in for it where this kernel has none; it ends with its namespace.
+    """
     name = f"{TEAM}.{VLAN}"
-    host.ip("link", "add", "link", TEAM, "name", name, "type", "vlan", "id", str(VLAN))
+    process = None
+    try:
+        host.ip("link", "add", "link", TEAM, "name", name, "type", "vlan", "id", str(VLAN))
+    except LabError:
+        process = host.start(
+            sys.executable,
+            *("-m", "esprit.demo.vlan", TEAM, str(VLAN), name),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout is not None  # noqa: S101 - it was asked for above
+        if not process.stdout.readline():
+            raise
+        team = host.link(TEAM)
+        host.ip("link", "set", name, "address", str(team["address"]), "mtu", str(team["mtu"]))
     host.ip("address", "add", f"{TAGGED[host.role]}/24", "dev", name)
     host.ip("link", "set", name, "up")
+    return process

@@ -171,6 +171,8 @@ class Download(threading.Thread):
         while data := response.read1(BLOCK):
             self._count(len(data))
             digest.update(data)
+        # Nothing is left to read, but only this tells the connection that it is free again.
+        response.read()
 
     def _count(self, size: int) -> None:
         now = time.monotonic_ns()

@@ -77,7 +77,7 @@ LEFT_MEMBERS: tuple[Table, ...] = (
 SPARE: Table = {"interface": "eth4"}
 LEFT_ENGINES: tuple[Table, ...] = (
     {"name": "accelerator", "kind": "asic", "rate": "300M", "latency": "50us"},
-    {"name": "cores", "kind": "cpu", "threads": 1},
+    {"name": "cores", "kind": "cpu", "threads": 0},
 )
 RIGHT_MEMBERS: tuple[Table, ...] = ({"interface": "eth1"},)
 RIGHT_ENGINES: tuple[Table, ...] = ({"name": "cores", "kind": "cpu", "threads": 0},)
@@ -108,12 +108,12 @@ def write_toml(path: Path, tables: Iterable[tuple[str, Table]]) -> None:
 
 
 def clear_policies() -> list[Table]:
-    """What lets the control canary through in plaintext: one port, either way round."""
+    """What lets the control canaries through in plaintext: two ports, either way round."""
     wide = {"action": "bypass", "local": "10.64.0.0/10", "remote": "10.64.0.0/10"}
-    port = PORTS["open"]
+    ports = f"{PORTS['open']}-{PORTS['tagged']}"
     return [
-        {"name": "clear-to", **wide, "protocol": "tcp", "remote_port": port},
-        {"name": "clear-from", **wide, "protocol": "tcp", "local_port": port},
+        {"name": "clear-to", **wide, "protocol": "tcp", "remote_port": ports},
+        {"name": "clear-from", **wide, "protocol": "tcp", "local_port": ports},
     ]
 
 

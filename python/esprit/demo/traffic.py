@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from esprit.demo.lab import Host
 from esprit.demo.series import Ledger, Pause, Series
 
-#: TCP ports: whatever comes from one is of one kind. `secret` is protected by policy; `open` is
-#: let through by policy in plaintext, so that the eavesdropper can prove that it would see.
-PORTS = {"secret": 8080, "open": 8081}
+#: TCP ports: whatever comes from one is of one kind. `secret` is protected by policy; the others
+#: are let through by policy in plaintext, so that the eavesdropper can prove that it would see:
+#: `open` without a VLAN tag, `tagged` with one.
+PORTS = {"secret": 8080, "open": 8081, "tagged": 8082}
 #: A stream's report line holds a digest and at most the bins of some hundred milliseconds.
 LINE_LIMIT = 1 << 20
 

@@ -46,7 +46,6 @@ class Status:
     #: Bits per second, all downloads.
     rate: float
     verified: int
-    wanted: int
     members: Sequence[MemberLine] = ()
     engines: Sequence[EngineLine] = ()
 
@@ -194,7 +193,8 @@ class RichView:
         """Redraws the state of the run."""
         members = Table(box=None, header_style="dim")
         for column in ("member", "link", "role", "carries"):
-            members.add_column(column, justify="right" if column == "carries" else "left")
+            right = column == "carries"
+            members.add_column(column, justify="right" if right else "left", min_width=11)
         for member in status.members:
             members.add_row(
                 member.name,
@@ -204,7 +204,7 @@ class RichView:
             )
         engines = Table(box=None, header_style="dim")
         for column in ("engine", "health", "share of the work"):
-            engines.add_column(column)
+            engines.add_column(column, min_width=BAR + 6 if column.startswith("share") else 11)
         for engine in status.engines:
             bar = "█" * round(BAR * engine.share)
             engines.add_row(
@@ -214,7 +214,7 @@ class RichView:
             )
         side = Table.grid(padding=(0, 4))
         side.add_row(members, engines)
-        done = f"{status.verified >> 20} of {status.wanted >> 20} MiB verified"
+        done = f"{status.verified >> 20} MiB verified"
         head = Text(f"\nteam0  {status.mode}   {rate(status.rate)}   {done}", style="bold cyan")
         self._live.update(Group(head, side))
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 import esprit
 from esprit.daemon.resources import EventResource
 from esprit.demo.history import History, Sample, differences, shares
-from esprit.demo.losses import Losses, drops
+from esprit.demo.losses import UNNUMBERED, Losses, drops
 from esprit.demo.traffic import Traffic
 from esprit.demo.view import EngineLine, MemberLine, Status
 
@@ -62,7 +62,7 @@ class Watch:
             mode=self.left.resource["mode"],
         )
 
-    def status(self, wanted: int) -> Status:
+    def status(self) -> Status:
         """The run at this moment, for the eye."""
         now = milliseconds()
         samples = self.history.samples
@@ -79,7 +79,6 @@ class Watch:
                 for stream in self._traffic.streams.values()
             ),
             verified=self._traffic.ledger.verified,
-            wanted=wanted,
             members=[
                 MemberLine(
                     name=name,
@@ -95,11 +94,11 @@ class Watch:
             ],
         )
 
-    async def keep_looking(self, shown: Callable[[Status], None], wanted: int) -> None:
+    async def keep_looking(self, shown: Callable[[Status], None]) -> None:
         """Looks again and again; shows each time how it stands."""
         while True:
             await self.look()
-            shown(self.status(wanted))
+            shown(self.status())
             await asyncio.sleep(EVERY / 1000)
 
     async def listen(self) -> None:
@@ -108,6 +107,15 @@ class Watch:
             async with self._heard:
                 self.events.append(event)
                 self._heard.notify_all()
+
+    async def heard_redone(self, since: int, *, patience: float = 2.0) -> bool:
+        """Whether jobs were done again after a moment (nanoseconds), or are so in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience), self._heard:
+                while not self.redone(since):
+                    await self._heard.wait()
+                return True
+        return False
 
     async def heard(self, kind: str, since: int, *, patience: float = 10.0) -> EventResource | None:
         """The first event of a kind after a moment (nanoseconds), awaited if it is yet to come."""
@@ -122,6 +130,27 @@ class Watch:
         """The first event of a kind after a moment, if it was heard already."""
         return next(
             (e for e in self.events if e["kind"] == kind and int(e["time"] or 0) >= since), None
+        )
+
+    @property
+    def lost(self) -> int:
+        """Packets that were lost so far: numbers missing at a receiver, and never numbered ones."""
+        unnumbered = (
+            count
+            for counters in self.dropped().values()
+            for reason, count in counters.items()
+            if reason in UNNUMBERED
+        )
+        return self.losses.total + sum(unnumbered)
+
+    def redone(self, since: int) -> int:
+        """Jobs that one engine had and another did instead, after a moment (nanoseconds)."""
+        return sum(
+            int(event.get("jobs") or 0)
+            for event in self.events
+            if event["kind"] == "engine"
+            and event.get("what") == "redone"
+            and int(event["time"] or 0) >= since
         )
 
     def dropped(self) -> dict[str, dict[str, int]]:

@@ -14,9 +14,9 @@ from typing import Final, Literal
 from esprit.model.plan import Grant, Plan
 from esprit.model.state import EngineState, TeamState
 
-#: The virtual NIC's offloads: the data plane's short name, ``ethtool -k``'s.
+#: The virtual NIC's offloads: the data plane's short name, and the one of ``ethtool -k``.
 OFFLOADS: Final = (
-    ("csum", "tx-checksumming"),
+    ("csum", "tx-checksum-ip-generic"),
     ("tso4", "tx-tcp-segmentation"),
     ("tso6", "tx-tcp6-segmentation"),
     ("tso-ecn", "tx-tcp-ecn-segmentation"),
@@ -71,9 +71,9 @@ class Feature:
     reason: str = ""
 
     @property
-    def state(self) -> str:
-        """As ``ethtool -k`` has it: ``on``, ``off``, ``off [fixed]``."""
-        return ("on" if self.on else "off") + (" [fixed]" if self.fixed else "")
+    def value(self) -> str:
+        """As ``ethtool -k`` has it, but for its ``[fixed]``."""
+        return "on" if self.on else "off"
 
 
 def features(
@@ -93,6 +93,7 @@ def features(
     return (
         *_offloads(state, frozenset(offloads), members or {}),
         *_esp(state),
+        *_members(state),
         *_uses(state),
     )
 
@@ -115,7 +116,7 @@ def _offloads(
             reason="" if on else "this kernel's TAP device has no such offload",
         )
     yield Feature(
-        name="rx-tcp-coalescing",
+        name="generic-receive-offload",
         on=True,
         fixed=True,
         providers=(Provider(kind="host", name="data plane"),),
@@ -151,11 +152,48 @@ def _esp(state: TeamState) -> Iterator[Feature]:
             reason="" if any_on else "no cipher is on",
         )
     esn = [engine for engine in state.engines if engine.capabilities.esn]
+    lacking = [
+        m.interface for m in state.members if m.id in carrying and not _served(m.id, esn, grants)
+    ]
+    on = any_on and not lacking
     yield Feature(
         name="esp-extended-sequence-numbers",
-        on=any_on and all(_served(member, esn, grants) for member in carrying),
+        on=on,
         providers=tuple(_provider(engine, grants) for engine in esn),
+        reason="" if on else _why_off(state, plan, esn, lacking) or "no cipher is on",
     )
+
+
+def _members(state: TeamState) -> Iterator[Feature]:
+    """A line for each member: who encrypts for it, so that it looks like the others."""
+    plan = state.plan
+    grants = {grant.engine: grant for grant in plan.grants} if plan is not None else {}
+    for member in state.members:
+        own = [
+            engine
+            for engine in state.engines
+            if engine.id in grants
+            and grants[engine.id].member == member.id
+            and grants[engine.id].primary is not None
+        ]
+        shared = [
+            engine
+            for engine in state.engines
+            if engine.id in grants and grants[engine.id].secondary is not None
+        ]
+        on = plan is not None and member.can_carry and plan.protects(member.id)
+        if not member.can_carry:
+            reason = "it does not carry traffic"
+        elif own:
+            reason = ""
+        else:
+            reason = "backed up by the team" if on else "nobody backs it up"
+        yield Feature(
+            name=f"esp-on-{member.interface}",
+            on=on,
+            providers=tuple(_provider(engine, grants) for engine in own or shared) if on else (),
+            reason=reason,
+        )
 
 
 def _served(member: int, engines: Sequence[EngineState], grants: Mapping[int, Grant]) -> bool:

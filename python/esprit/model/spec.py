@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -189,7 +189,7 @@ class TeamConfig:
     members: tuple[MemberSpec, ...]
     engines: tuple[EngineSpec, ...] = ()
     sas: tuple[SecurityAssociation, ...] = ()
-    policies: tuple[Policy, ...] = field(default=())
+    policies: tuple[Policy, ...] = ()
 
     def all_engines(self) -> tuple[tuple[EngineSpec, str | None], ...]:
         """Each engine with the interface of its member, the members' first."""

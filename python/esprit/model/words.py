@@ -20,8 +20,9 @@ Action = Literal["protect", "bypass", "discard"]
 Link = Literal["up", "down", "gone"]
 
 #: What is held of an engine. Only ``ok`` and ``suspect`` ones work: a suspect engine is
-#: watched by the pool, which knows more of the moment than a Plan does.
-Health = Literal["untested", "ok", "suspect", "hung", "failed"]
+#: watched by the pool, which knows more of the moment than a Plan does. ``failed`` is by a
+#: test; ``quarantined``, by the pool, for failing too often or computing wrongly.
+Health = Literal["untested", "ok", "suspect", "hung", "quarantined", "failed"]
 
 #: What a member does at the moment.
 Role = Literal["active", "waiting", "encryption-only", "down"]

@@ -40,18 +40,23 @@ LINKS: Final[dict[tuple[Link, Wire], Link]] = {
     ("down", "vanished"): "gone",
 }
 
-#: By the pool's words. No row leads from ``hung`` or ``failed`` to ``ok``: an engine that was
-#: found so is tested again first, and joins anew by :class:`EngineJoined`.
+#: By the pool's words, and ``refused`` for a test that failed. No row leads from ``hung``,
+#: ``quarantined`` or ``failed`` to ``ok``: such an engine is tested again first, and joins anew by
+#: :class:`EngineJoined`. A ``late`` or ``wrong`` answer moves nothing by itself; the pool says
+#: what follows from it.
 ENGINES: Final[dict[tuple[Health, str], Health]] = {
     ("ok", "failed"): "suspect",
-    ("ok", "suspect"): "suspect",
+    ("suspect", "recovered"): "ok",
     ("ok", "hung"): "hung",
     ("suspect", "hung"): "hung",
-    ("suspect", "recovered"): "ok",
+    ("ok", "quarantined"): "quarantined",
+    ("suspect", "quarantined"): "quarantined",
+    ("hung", "quarantined"): "quarantined",
+    ("untested", "refused"): "failed",
     ("ok", "refused"): "failed",
     ("suspect", "refused"): "failed",
     ("hung", "refused"): "failed",
-    ("untested", "refused"): "failed",
+    ("quarantined", "refused"): "failed",
 }
 
 

@@ -1,0 +1,205 @@
+"""What a running team does by itself: it follows links, addresses, neighbours, numbers, engines."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from esprit.control import netfilter
+from esprit.control.announce import announcements
+from esprit.control.mtu import super_frame_limit, team_mtu
+from esprit.control.neighbours import NextHops
+from esprit.control.netlink import IpAddress
+from esprit.control.recovery import Recovery
+from esprit.control.watch import Change, ChangeKind
+from esprit.errors import EngineRefused, NotFound
+from esprit.model.event import (
+    AnnouncementsChanged,
+    EngineReported,
+    Event,
+    EventsLost,
+    NumbersWanted,
+    Resynced,
+)
+
+if TYPE_CHECKING:
+    from esprit.control.team import RunningTeam
+
+
+class Upkeep:
+    """Keeps one team in step with the data plane and the kernel."""
+
+    def __init__(self, team: RunningTeam) -> None:
+        self._team = team
+        self.next_hops: NextHops | None = None
+        self._recovery = Recovery()
+        self._retests: dict[str, int] = {}
+        self.gone = False
+
+    async def begin(self) -> None:
+        """Resolve the next hops and announce the addresses, once the virtual NIC is up."""
+        team = self._team
+        self.next_hops = NextHops(team.host.netlink, team.index, self._tell_next_hop)
+        await self.watch_peers()
+        await self.announce()
+
+    async def sas_changed(self) -> None:
+        """Follow the SAs that there are now: their overhead, their peers."""
+        await self.size()
+        await self.watch_peers()
+
+    async def happened(self, event: Event) -> None:
+        """Take in an event of the data plane, and tell those who listen."""
+        match event:
+            case NumbersWanted():
+                await self._team.securing.grant(event.sa, event.next)
+                return
+            case EventsLost():
+                self._team.narrate(event)
+                snapshot = self._team.host.plane.snapshot()
+                event = Resynced(
+                    time=event.time,
+                    epoch=snapshot["link_epoch"],
+                    links={number: one["up"] for number, one in snapshot["members"].items()},
+                    health={n: one["health"] for n, one in snapshot["engines"].items()},
+                )
+            case EngineReported():
+                self._team.narrate(event)
+                self._engine_reported(event)
+            case _:
+                self._team.narrate(event)
+        self._team.apply(event)
+
+    def _engine_reported(self, event: EngineReported) -> None:
+        """Plan a new test of an engine of ours that hung, and has given everything back."""
+        known = None if event.engine is None else self._team.state.engine(event.engine)
+        if event.what != "recovered" or known is None or known.health != "hung":
+            return
+        if any(
+            one.id == known.id and one.team == self._team.name for one in self._team.host.engines()
+        ):
+            now = time.monotonic_ns()
+            self._retests[known.name] = now + self._recovery.wait(known.name, now)
+
+    def next_retest(self) -> int | None:
+        """When the next engine is to be tested again, in monotonic nanoseconds."""
+        return min(self._retests.values(), default=None)
+
+    async def retest(self) -> None:
+        """Test again the engines whose time has come."""
+        now = time.monotonic_ns()
+        for name in [name for name, at in self._retests.items() if at <= now]:
+            del self._retests[name]
+            with contextlib.suppress(NotFound, EngineRefused):  # it left, or stays out
+                await self._team.reset_engine(name)
+
+    async def changed(self, changes: Iterable[Change]) -> None:
+        """Take in what changed in the kernel's tables."""
+        seen = tuple(changes)
+        kinds = {change.kind for change in seen}
+        resync = ChangeKind.RESYNC in kinds
+        if resync or ChangeKind.LINK in kinds:
+            await self._links_changed()
+        own = [change for change in seen if change.index == self._team.index]
+        if resync or any(change.kind is ChangeKind.ADDRESS for change in own):
+            await self.announce()
+        if self.next_hops is None:
+            return
+        if (
+            resync
+            or ChangeKind.ROUTE in kinds
+            or any(change.kind in (ChangeKind.ADDRESS, ChangeKind.LINK) for change in own)
+        ):
+            await self.next_hops.refresh()
+        elif any(
+            change.kind is ChangeKind.NEIGHBOUR and self.next_hops.concerns(change.address)
+            for change in own
+        ):
+            await self.next_hops.neighbours_changed()
+
+    async def tick(self) -> None:
+        """Do what wants doing from time to time."""
+        await self.note_numbers()
+        if self.next_hops is not None and self.next_hops.refresh_by_timer:
+            await self.next_hops.refresh()
+
+    async def note_numbers(self, *, final: bool = False) -> None:
+        """Write down how far inbound SAs have come."""
+        tops = {
+            number: one["seq"] for number, one in self._team.host.plane.snapshot()["sas"].items()
+        }
+        await self._team.securing.note_tops(tops, final=final)
+
+    async def _links_changed(self) -> None:
+        links = {link.name: link for link in await self._team.host.netlink.links()}
+        own = links.get(self._team.name)
+        gone = own is None or own.index != self._team.index
+        if gone and not self.gone:
+            # Nothing can be rebuilt under the host's feet: its addresses and routes went too.
+            self._team.say("interface-gone", remedy="end esprit and start it again")
+        self.gone = gone
+        shut = netfilter.shut_interfaces(await netfilter.listing())
+        for name, member in list(self._team.members.items()):
+            link = links.get(name)
+            if link is None:
+                continue
+            known = self._team.state.member(member.id)
+            if link.index != member.index or (known is not None and known.link == "gone"):
+                await self._team.rejoin(member)
+                continue
+            if name not in shut:
+                # Somebody removed our table. Until now the host's stack could hear and speak
+                # by this member; the team's own frames were not touched.
+                await netfilter.shut(name)
+                self._team.say("member-shut-again", member=name)
+            member.mtu = link.mtu
+        if not gone:
+            await self.size()
+
+    async def size(self) -> None:
+        """Set the virtual NIC's MTU, and the largest super-frame that the stack may hand over."""
+        mtus = [member.mtu for member in self._team.members.values()]
+        sas = [running.sa for running in self._team.securing.sas]
+        mtu = self._team.spec.mtu or team_mtu(mtus, sas)
+        limit = super_frame_limit(min(mtus), sas) if mtus else None
+        if limit is not None:
+            with contextlib.suppress(OSError):  # an older kernel: they are then cut in two
+                await self._team.host.netlink.set_gso_max_size(self._team.index, limit)
+        if mtu != self._team.mtu:
+            await self._team.host.netlink.set_mtu(self._team.index, mtu)
+            self._team.mtu = mtu
+            self._team.say("mtu", mtu=mtu)
+
+    async def announce(self) -> None:
+        """Renew the frames by which a member that takes over announces the team's addresses."""
+        addresses = [
+            address.interface.ip
+            for address in await self._team.host.netlink.addresses(self._team.index)
+            if address.usable
+        ]
+        self._team.apply(AnnouncementsChanged(frames=announcements(self._team.mac, addresses)))
+
+    async def watch_peers(self) -> None:
+        """Resolve the next hops of those peers that outbound SAs go to, and of no others."""
+        if self.next_hops is None:
+            return
+        peers = self._team.securing.peers()
+        for peer in peers:
+            await self.next_hops.watch(peer)
+            self.resolve(peer)
+        await self.next_hops.forget_all_but(peers)
+
+    def next_hop(self, peer: IpAddress) -> str | None:
+        """Return the Ethernet address of a peer's next hop, if it is known."""
+        return None if self.next_hops is None else self.next_hops.mac_of(peer)
+
+    def resolve(self, peer: IpAddress) -> None:
+        """Tell a peer's SAs the next hop that is known, for those that came later."""
+        if self.next_hops is not None:
+            self._tell_next_hop(peer, self.next_hops.mac_of(peer))
+
+    def _tell_next_hop(self, peer: IpAddress, mac: str | None) -> None:
+        for running in self._team.securing.outbound_to(peer):
+            self._team.host.plane.sa_next_hop(running.id, mac)

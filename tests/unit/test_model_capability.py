@@ -1,0 +1,110 @@
+"""The list that ``ethtool -k`` would give: one NIC, whatever its members are."""
+
+from dataclasses import replace
+
+import pytest
+
+from esprit.model import Capabilities, EngineState, Feature, MemberState, TeamState, features
+from esprit.model.event import EngineReported, LinkChanged
+from esprit.modes import decide
+
+BOTH = Capabilities(algorithms=("aes-128-gcm-16", "aes-256-gcm-16"))
+OLD = Capabilities(algorithms=("aes-128-gcm-16",), esn=False)
+INLINE = replace(BOTH, lookaside=False, inline=True)
+
+
+def engine(number: int, member: int | None, has: Capabilities) -> EngineState:
+    return EngineState(
+        id=number, name=f"e{number}", kind="asic", member=member, health="ok", capabilities=has
+    )
+
+
+def team(*engines: EngineState) -> TeamState:
+    eth1, eth2 = (MemberState(id=i, interface=f"eth{i}", link="up") for i in (1, 2))
+    return decide(TeamState(id=0, mode="balance-alb", members=(eth1, eth2), engines=engines)).state
+
+
+def listed(state: TeamState, **more: object) -> dict[str, Feature]:
+    return {feature.name: feature for feature in features(state, **more)}  # type: ignore[arg-type]
+
+
+def test_members_that_are_unlike_make_one_nic() -> None:
+    found = listed(team(engine(11, 1, BOTH)))
+    assert found["esp-aes-256-gcm-16"].on
+    assert [str(p) for p in found["esp-aes-256-gcm-16"].providers] == ["e11"]
+    assert (found["esp-on-eth1"].value, found["esp-on-eth1"].reason) == ("on", "")
+    assert found["esp-on-eth2"].reason == "backed up by the team"
+    assert [str(p) for p in found["esp-on-eth2"].providers] == ["e11"]
+
+
+def test_what_only_some_members_have_is_off_for_the_team() -> None:
+    state = team(engine(11, 1, INLINE))
+    found = listed(state)
+    assert not found["esp-aes-128-gcm-16"].on
+    assert found["esp-aes-128-gcm-16"].reason == "no engine gives it to eth2"
+    assert found["esp-on-eth1"].on
+    assert (found["esp-on-eth2"].on, found["esp-on-eth2"].reason) == (False, "nobody backs it up")
+    assert not found["esp-tunnel-mode"].on
+    alone = decide(state, LinkChanged(member=2, up=False, epoch=1)).state
+    assert listed(alone)["esp-aes-128-gcm-16"].on
+
+
+def test_each_cipher_and_esn_are_their_own_line() -> None:
+    found = listed(team(engine(11, None, OLD)))
+    assert found["esp-aes-128-gcm-16"].on
+    assert found["esp-aes-256-gcm-16"].reason == "no engine has it"
+    assert not found["esp-extended-sequence-numbers"].on
+    assert listed(team(engine(11, None, BOTH)))["esp-extended-sequence-numbers"].on
+
+
+def test_a_provider_says_how_far_it_got() -> None:
+    state = team(engine(11, 1, BOTH), engine(20, None, BOTH))
+    found = listed(decide(state, EngineReported(engine=20, what="hung")).state)
+    e11, e20 = found["esp-aes-128-gcm-16"].providers
+    assert (e11.advertised, e11.accepted, e11.verified) == (True, True, True)
+    assert (e20.advertised, e20.accepted, e20.verified) == (True, False, False)
+    assert (str(e11), str(e20)) == ("e11", "(e20)")
+
+
+def test_no_engine_that_passed_its_test() -> None:
+    state = team(replace(engine(11, 1, BOTH), health="failed"))
+    assert listed(state)["esp-aes-128-gcm-16"].reason == "no engine that has it passed its test"
+    assert not listed(state)["secondary-use-sharing"].on
+
+
+def test_sharing_needs_one_and_spreading_two() -> None:
+    assert not listed(team(engine(11, 1, INLINE)))["secondary-use-sharing"].on
+    one = listed(team(engine(11, 1, BOTH)))
+    assert (one["secondary-use-sharing"].on, one["secondary-use-spreading"].on) == (True, False)
+    two = listed(team(engine(11, 1, BOTH), engine(12, 2, BOTH)))
+    assert two["secondary-use-spreading"].on
+
+
+def test_what_linux_lets_no_tap_announce_is_said_with_its_reason() -> None:
+    found = listed(team(engine(11, 1, BOTH)))["esp-hw-offload"]
+    assert (found.value, found.fixed) == ("off", True)
+    assert "TAP" in found.reason
+
+
+def test_the_virtual_nic_s_offloads_are_backed_up_by_the_data_plane() -> None:
+    found = listed(
+        team(engine(11, 1, BOTH)),
+        offloads=("csum", "tso4"),
+        members={1: {"tx-tcp-segmentation": True}, 2: {"tx-tcp-segmentation": False}},
+    )
+    tso = found["tx-tcp-segmentation"]
+    assert (tso.on, tso.fixed) == (True, True)
+    assert [(p.kind, p.name) for p in tso.providers] == [("host", "data plane"), ("member", "eth1")]
+    assert not found["tx-udp-segmentation"].on
+    assert "kernel" in found["tx-udp-segmentation"].reason
+
+
+@pytest.mark.parametrize("state", [TeamState(id=0), team()])
+def test_a_team_without_a_plan_or_engines_offers_no_esp(state: TeamState) -> None:
+    found = listed(state)
+    assert not any(f.on for name, f in found.items() if name.startswith(("esp-", "secondary-")))
+
+
+def test_whatever_is_off_says_why() -> None:
+    for state in (TeamState(id=0), team(), team(engine(11, 1, INLINE)), team(engine(11, 1, OLD))):
+        assert all(feature.reason for feature in features(state) if not feature.on)
