@@ -56,12 +56,15 @@ class FakePlane:
         self.next_hops: dict[int, str | None] = {}
         self.policies: dict[int, list[PolicySpec]] = {}
         self.refuse: set[str] = set()
+        self.dead = False
         self.link_epoch = 0
         self._events: list[Event] = []
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def _called(self, call: str) -> None:
         self.calls.append(call)
+        if self.dead:
+            raise DataPlaneError("the data plane has stopped")
         if call in self.refuse:
             raise DataPlaneError(f"{call} was refused")
 
@@ -90,6 +93,8 @@ class FakePlane:
         return found
 
     def snapshot(self) -> "Snapshot":
+        if self.dead:
+            raise DataPlaneError("the data plane has stopped")
         teams: dict[int, object] = {}
         for number in self.teams:
             plan = self.plans.get(number)

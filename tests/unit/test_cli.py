@@ -93,6 +93,7 @@ def test_show_names_what_people_look_for(esprit: object) -> None:
 @pytest.mark.usefixtures("served")
 def test_changes_say_nothing_and_do_it(esprit: object, tmp_path: Path) -> None:
     assert callable(esprit)
+    (tmp_path / "other").write_text("300102030405060708090a0b0c0d0e0f10111213\n")
     sa = tmp_path / "sa.toml"
     (tmp_path / "key").write_text("200102030405060708090a0b0c0d0e0f10111213\n")
     sa.write_text(
@@ -123,7 +124,27 @@ def test_changes_say_nothing_and_do_it(esprit: object, tmp_path: Path) -> None:
         ("engine", "remove", "cores"),
         ("sa", "add", str(sa)),
         ("policy", "add", str(policy), "--before", "p"),
-        ("policy", "replace", "x", str(policy)),
+        (
+            "policy",
+            "replace",
+            "x",
+            "name=x",
+            "action=discard",
+            "local=10.0.0.0/24",
+            "remote=10.3.0.0/24",
+            "protocol=tcp",
+            "remote_port=80-90",
+        ),
+        (
+            "sa",
+            "replace",
+            "new",
+            "direction=in",
+            "spi=0x1400",
+            "src=10.0.0.2",
+            "dst=10.0.0.1",
+            f"key_file={tmp_path / 'other'}",
+        ),
         ("policy", "delete", "x"),
         ("sa", "delete", "new"),
     ):
@@ -158,6 +179,7 @@ def test_errors_are_one_line_with_object_and_remedy(esprit: object, tmp_path: Pa
         (("sa", "add", str(wrong)), 3, "TOML"),
         (("sa", "add", str(two)), 14, "more than one sa"),
         (("sa", "delete", "x"), 12, "SA x"),
+        (("sa", "add", "name=x", "key=00"), 14, "list of processes"),
         (("team", "show", "-t", "team9"), 10, "team9"),
     ):
         said = esprit(*words)

@@ -177,7 +177,7 @@ impl Gateway {
         }));
         let engine = Box::new(CpuInline::new());
         match verify(engine, &monotonic, &|| {}) {
-            Ok(verified) => done(worker.engine_admit(monotonic(), EngineId(ENGINE), verified)),
+            Ok(verified) => done(worker.engine_admit(EngineId(ENGINE), verified)),
             Err(refused) => panic!("the engine failed its test: {refused:?}"),
         }
         for (id, from, direction) in [(OUTBOUND, side, "out"), (INBOUND, side.other(), "in")] {
@@ -212,7 +212,7 @@ impl Gateway {
                 "spill_ns": [20_000_000, 20_000_000, 20_000_000],
             },
         }));
-        done(worker.publish(monotonic(), plan));
+        done(worker.publish(plan));
         Self {
             worker,
             io: Shelves::default(),

@@ -1,15 +1,19 @@
 //! What engines give back, handed to the SA that asked.
 
 use esprit_crypto::Done;
-use esprit_packet::Time;
+
+use esprit_packet::Buf;
 
 use crate::flight::Flight;
+use crate::inbound::Opening;
+use crate::outbound::Sealing;
+use crate::release::{Place, Release};
 use crate::sa::Ready;
 use crate::verdict::DropReason;
 use crate::worker::Worker;
 
 impl Worker {
-    pub(crate) fn handle_done(&mut self, _now: Time, done: Done) {
+    pub(crate) fn handle_done(&mut self, done: Done) {
         let (ticket, result) = match done {
             Done::Complete {
                 ticket,
@@ -22,31 +26,37 @@ impl Worker {
         match self.flights.remove(&ticket) {
             Some(Flight::Seal(sa_id, place)) => {
                 if let Some(sa) = self.sas.outbound.get_mut(&sa_id) {
-                    let drops = &mut sa.drops;
-                    sa.release.finish(place, |meta| match result {
-                        Some((dst, bad_icv)) => Some(Ready { meta, dst, bad_icv }),
-                        None => {
-                            drops.count(DropReason::EngineLost, meta.packets());
-                            None
-                        }
-                    });
+                    let lost = finish(&mut sa.release, place, result, Sealing::packets);
+                    sa.drops.count(DropReason::EngineLost, lost);
                 }
                 self.handle_sealed(sa_id);
             }
             Some(Flight::Open(sa_id, place)) => {
                 if let Some(sa) = self.sas.inbound.get_mut(&sa_id) {
-                    let drops = &mut sa.drops;
-                    sa.release.finish(place, |meta| match result {
-                        Some((dst, bad_icv)) => Some(Ready { meta, dst, bad_icv }),
-                        None => {
-                            drops.count(DropReason::EngineLost, meta.packets());
-                            None
-                        }
-                    });
+                    let lost = finish(&mut sa.release, place, result, Opening::packets);
+                    sa.drops.count(DropReason::EngineLost, lost);
                 }
                 self.handle_opened(sa_id);
             }
             None => {}
         }
     }
+}
+
+/// Makes the entry at `place` ready, or a tombstone; answers how many packets were lost.
+fn finish<W>(
+    release: &mut Release<W, Ready<W>>,
+    place: Place,
+    result: Option<(Buf, u64)>,
+    packets: impl Fn(&W) -> u64,
+) -> u64 {
+    let mut lost = 0;
+    release.finish(place, |meta| {
+        let Some((dst, bad_icv)) = result else {
+            lost = packets(&meta);
+            return None;
+        };
+        Some(Ready { meta, dst, bad_icv })
+    });
+    lost
 }

@@ -114,7 +114,7 @@ impl Worker {
     }
 
     /// Admits an engine that passed its tests.
-    pub fn engine_admit(&mut self, _now: Time, engine: EngineId, verified: Verified) -> Answer {
+    pub fn engine_admit(&mut self, engine: EngineId, verified: Verified) -> Answer {
         self.pool.admit(engine, verified);
         Answer::Done
     }

@@ -136,7 +136,7 @@ impl Worker {
     }
 
     /// Puts a Plan in force. Latches that it knew of are cleared; later ones stay.
-    pub fn publish(&mut self, now: Time, plan: Plan) -> Answer {
+    pub fn publish(&mut self, plan: Plan) -> Answer {
         let id = plan.team;
         let Some(team) = self.teams.get_mut(&id) else {
             return Answer::Refused(format!("team {id} does not exist"));
@@ -177,7 +177,6 @@ impl Worker {
         for member in idle {
             self.move_queue(member);
         }
-        let _ = now;
         Answer::Epoch(epoch)
     }
 }

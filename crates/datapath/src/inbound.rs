@@ -48,6 +48,8 @@ struct Packet {
     /// Where that frame's layer 3 begins, and how long its header is.
     l3: u16,
     l3_len: u16,
+    /// Which packet of its super-frame it was.
+    nth: u16,
     /// Bytes of ESP.
     esp_len: u32,
     /// Where its plaintext goes in the job's output.
@@ -83,6 +85,7 @@ pub(crate) struct OpenDraft {
 struct EspAt {
     start: u32,
     end: u32,
+    nth: u16,
 }
 
 impl Worker {
@@ -244,19 +247,21 @@ impl Worker {
         };
         let shared = frame.buf.share();
         let mut at = start;
-        loop {
+        for nth in 0.. {
             let esp = EspAt {
                 start: at,
                 end: end.min(at + each),
+                nth,
             };
             if let Err(reason) = self.open(now, member, &shared, parsed, &esp, draft) {
                 self.drop_on_member(member, reason, 1);
             }
             at += each;
             if at >= end {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     fn open(
@@ -324,6 +329,7 @@ impl Worker {
             frame: index,
             l3: parsed.l3,
             l3_len: parsed.l4 - parsed.l3,
+            nth: at.nth,
             esp_len: bytes.len() as u32,
             dst,
         });
@@ -483,7 +489,14 @@ fn inner(
         Mode::Transport => {
             let start = at - usize::from(packet.l3_len);
             let (header, payload) = (&mut dst[start..at], trailer.payload_len);
-            encap::restore_transport(outer_header, header, payload, trailer.next_header)
+            let mut outer_header: SmallVec<[u8; 64]> = SmallVec::from_slice(outer_header);
+            if packet.nth > 0 && outer_header.first().is_some_and(|first| first >> 4 == 4) {
+                // A super-frame has one header; cut on the wire, its packets' identifications
+                // count up, and only such packets are joined again.
+                let id = u16::from_be_bytes([outer_header[4], outer_header[5]]);
+                outer_header[4..6].copy_from_slice(&id.wrapping_add(packet.nth).to_be_bytes());
+            }
+            encap::restore_transport(&outer_header, header, payload, trailer.next_header)
                 .map_err(|_| DropReason::InnerMalformed)?;
             start
         }

@@ -131,7 +131,9 @@ impl Worker {
         let parsed =
             parse_frame(frame.buf.data(), &frame.vnet).map_err(|_| DropReason::Malformed)?;
         let team = self.teams.get_mut(&team_id).ok_or(DropReason::NoPlan)?;
-        let plan = team.plan.as_ref().ok_or(DropReason::NoPlan)?;
+        if team.plan.is_none() {
+            return Err(DropReason::NoPlan);
+        }
 
         // ARP, ND, broadcast, multicast and non-IP leave by the receiver with the team's MAC.
         let by_receiver = match parsed.net {
@@ -173,7 +175,6 @@ impl Worker {
             let member = team.route.transmit(FlowKey::of(&parsed).hash(0));
             (member, None)
         };
-        let _ = plan;
         let member = member.ok_or(DropReason::NoMember)?;
         let mac = mac
             .or_else(|| self.source_mac(team_id, member))

@@ -229,10 +229,10 @@ fn obey(worker: &mut Worker, ports: &mut Ports, command: Command) -> Answer {
             });
             Answer::Done
         }
-        Command::EngineAdmit(engine, verified) => worker.engine_admit(now, engine, verified),
+        Command::EngineAdmit(engine, verified) => worker.engine_admit(engine, verified),
         Command::EngineRemove(engine) => worker.engine_remove(now, engine),
         Command::EngineFault(engine, fault) => worker.engine_fault(engine, fault),
-        Command::Publish(plan) => worker.publish(now, *plan),
+        Command::Publish(plan) => worker.publish(*plan),
         Command::SaAdd(spec, key, salt) => worker.sa_add(*spec, key, salt),
         Command::SaDelete(sa) => worker.sa_delete(sa),
         Command::SaGrant(sa, upto) => worker.sa_grant(sa, upto),

@@ -195,7 +195,7 @@ impl Worker {
             self.events.push(now, Event::Engine { event });
         }
         for done in done.drain(..) {
-            self.handle_done(now, done);
+            self.handle_done(done);
         }
         self.done = done;
         self.pool_events = events;

@@ -62,8 +62,12 @@ fn what_one_host_sends_the_other_gets_and_the_wire_does_not_show() {
 
 #[test]
 fn a_super_frame_arrives_as_one() {
-    for encap in [false, true] {
-        let (mut left, mut right) = hosts(Mode::Tunnel, encap);
+    for (mode, encap) in [
+        (Mode::Tunnel, false),
+        (Mode::Tunnel, true),
+        (Mode::Transport, true),
+    ] {
+        let (mut left, mut right) = hosts(mode, encap);
         let payload: Vec<u8> = CANARY.iter().copied().cycle().take(20_000).collect();
         let (vnet, frame) = tso(1, 2, &payload, 1400);
         left.send(vnet, frame);

@@ -91,8 +91,7 @@ impl Wire {
         let mut worker = Worker::new(Pool::new(256, 16), pool, Events::new(Arc::new(Nobody)));
         let engine = esprit_crypto::verify(Box::new(CpuInline::new()), &monotonic, &|| {})
             .map_err(|refused| refused.to_string())?;
-        let now = monotonic();
-        done(worker.engine_admit(now, EngineId(ENGINE), engine))?;
+        done(worker.engine_admit(EngineId(ENGINE), engine))?;
         done(worker.team_add(&TeamSpec {
             id: TEAM,
             name: "team0".into(),
@@ -105,7 +104,7 @@ impl Wire {
             ifindex: 0,
             up: true,
         }))?;
-        done(worker.publish(now, plan()))?;
+        done(worker.publish(plan()))?;
         let everything = [
             (1, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             (2, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),

@@ -48,11 +48,11 @@ TeamName = Annotated[
     typer.Option("--team", "-t", help="Which team, if several run.", show_default=False),
 ]
 Name = Annotated[str, typer.Argument(show_default=False)]
-File = Annotated[
-    str,
+Words = Annotated[
+    list[str],
     typer.Argument(
-        metavar="FILE",
-        help="A TOML file with one table's keys, or - for standard input.",
+        metavar="FILE | - | KEY=VALUE...",
+        help="The keys of one table of the config: a TOML file, standard input, or words.",
         show_default=False,
     ),
 ]
@@ -273,16 +273,16 @@ def sa_show(
 
 
 @sa_app.command("add")
-def sa_add(file: File, team: TeamName = None) -> None:
-    """Add a security association. Its key comes by the file or standard input, never by a word."""
-    table = tables.sa(file)
+def sa_add(words: Words, team: TeamName = None) -> None:
+    """Add a security association. Its key comes by a file or standard input, never by a word."""
+    table = tables.sa(words)
     _with(team, lambda connected: connected.add_sa(table))
 
 
 @sa_app.command("replace")
-def sa_replace(name: Name, file: File, team: TeamName = None) -> None:
+def sa_replace(name: Name, words: Words, team: TeamName = None) -> None:
     """Put another in its place, make before break; an old inbound one stays until deleted."""
-    table = tables.sa(file)
+    table = tables.sa(words)
     _with(team, lambda connected: _found(connected.sas, name, "SA").replace(table))
 
 
@@ -312,19 +312,19 @@ def policy_show(
 
 @policy_app.command("add")
 def policy_add(
-    file: File,
+    words: Words,
     before: Annotated[str | None, typer.Option(help="Put it before this policy.")] = None,
     team: TeamName = None,
 ) -> None:
     """Add a policy, at the end or before another."""
-    table = tables.one(file, "policy")
+    table = tables.one(words, "policy")
     _with(team, lambda connected: connected.add_policy(table, before=before))
 
 
 @policy_app.command("replace")
-def policy_replace(name: Name, file: File, team: TeamName = None) -> None:
+def policy_replace(name: Name, words: Words, team: TeamName = None) -> None:
     """Put another policy in its place, between two packets."""
-    table = tables.one(file, "policy")
+    table = tables.one(words, "policy")
     _with(team, lambda connected: _found(connected.policies, name, "policy").replace(table))
 
 

@@ -27,13 +27,18 @@ def _value(text: str) -> object:
         return text
 
 
-def one(file: str, kind: str) -> Table:
-    """Read one table: the file's top level, or its only ``[[kind]]``.
+def one(words: list[str], kind: str) -> Table:
+    """Read one table: from a file, from standard input (``-``), or from ``KEY=VALUE`` words.
+
+    A file holds the keys at its top level, or in its only ``[[kind]]``.
 
     Raises:
         ConfigUnreadable, ConfigSyntax: the file cannot be read, or is no TOML.
         BadRequest: it holds several tables of that kind.
     """
+    if len(words) != 1 or "=" in words[0]:
+        return pairs(words)
+    (file,) = words
     shown = "standard input" if file == "-" else file
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
@@ -53,12 +58,23 @@ def one(file: str, kind: str) -> Table:
     return table
 
 
-def sa(file: str) -> Table:
-    """Read one SA; a ``key_file`` is read here, relative to the file, for the daemon reads none."""
-    table = one(file, "sa")
+def sa(words: list[str]) -> Table:
+    """Read one SA. A ``key_file`` is read here, for the daemon reads none.
+
+    Its path is relative to the file that names it.
+
+    Raises:
+        BadRequest: the key itself stands on the command line.
+    """
+    table = one(words, "sa")
+    from_file = len(words) == 1 and "=" not in words[0]
+    if "key" in table and not from_file:
+        raise BadRequest(
+            "key", "would be seen in the list of processes", remedy="name a file: key_file=PATH"
+        )
     name = table.pop("key_file", None)
     if isinstance(name, str) and "key" not in table:
-        folder = Path() if file == "-" else Path(file).parent
+        folder = Path(words[0]).parent if from_file and words[0] != "-" else Path()
         try:
             table["key"] = (folder / name).read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from esprit.control import members as membership
 from esprit.control.apply import Transaction, put_back
 from esprit.control.mtu import team_mtu
 from esprit.control.steps import OwnAddress, OwnRoute, Tap, Up
-from esprit.errors import AlreadyRunning, Conflict, NoVerifiedEngine, RollbackFailed
+from esprit.errors import AlreadyRunning, Conflict, DataPlaneError, NoVerifiedEngine, RollbackFailed
 from esprit.model.event import EngineJoined
 from esprit.modes import decide
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from esprit.control.netlink import IpAddress
     from esprit.control.team import RunningTeam
     from esprit.model import RouteSpec
+
+_log = logging.getLogger("esprit")
 
 
 async def check(team: RunningTeam, *, force: bool) -> None:
@@ -133,6 +136,9 @@ async def stop(team: RunningTeam) -> list[str]:
     for step in steps:
         try:
             await step()
+        except DataPlaneError as error:
+            # One that has stopped took its parts with it; the system's are put back below.
+            _log.warning("%s", error)
         except Exception as error:  # whatever it is, the rest is still put back
             failed.append(str(error) or type(error).__name__)
     failed += await put_back(host.netlink, host.journal, team.name)

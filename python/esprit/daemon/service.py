@@ -228,10 +228,12 @@ class Service:
                         await self._guarded(served, served.team.upkeep.happened(event))
                 self._spoke.set()
                 if isinstance(event, Panicked):
-                    raise EspritError(
-                        "data plane",
-                        f"a thread failed: {event.message}",
-                        remedy="nothing leaves any more; start esprit again",
+                    # The virtual NIC stays: without it the host would find another way for
+                    # what is to be protected. Its doors are closed until the next start.
+                    _log.critical(
+                        "a thread of the data plane failed: %s; nothing passes any more, "
+                        "end esprit and start it again",
+                        event.message,
                     )
 
     async def _watch(self) -> None:

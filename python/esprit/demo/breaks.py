@@ -70,7 +70,8 @@ class Breaker:
             stream=None if pause is None else pause[0],
             usual=None if usual is None else usual[1].length,
             takeover=None if event is None else (int(event["time"] or 0) - nanoseconds) / 1e6,
-            lost=self.watch.lost - lost,
+            # What was thought lost may only have been late.
+            lost=max(0, self.watch.lost - lost),
             intact=self.traffic.ledger.intact,
             flowed=flowed,
             shares=shares(self.watch.history.engine_bytes(start + 300, sample.time)),

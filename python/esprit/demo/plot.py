@@ -1,6 +1,7 @@
 """The picture of a run: throughput and each engine's share over time, events marked."""
 
 import itertools
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def draw(
         begin: the first millisecond of the picture.
         end: the last one.
     """
+    # It would say on standard error that it builds a cache, or may not keep one.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # More than a second to load, and of no use to the rest.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -183,7 +183,7 @@ impl Host {
         let Ok(verified) = verify::verify(engine, &clock, &|| {}) else {
             panic!("the processor failed its known answers");
         };
-        self.worker.engine_admit(self.now, EngineId(1), verified);
+        self.worker.engine_admit(EngineId(1), verified);
         self
     }
 
@@ -205,8 +205,7 @@ impl Host {
             Time(clock.get())
         };
         let verified = verify::verify(device, &tick, &|| {}).expect("the device works");
-        self.worker
-            .engine_admit(self.now, EngineId(engine), verified);
+        self.worker.engine_admit(EngineId(engine), verified);
     }
 
     pub fn plan(&mut self, transmit: Vec<u32>, receiver: u32, mac: SourceMac) -> Plan {
@@ -250,7 +249,7 @@ impl Host {
     }
 
     pub fn publish(&mut self, plan: Plan) {
-        let answer = self.worker.publish(self.now, plan);
+        let answer = self.worker.publish(plan);
         assert!(matches!(answer, Answer::Epoch(_)), "{answer:?}");
     }
 
