@@ -74,7 +74,10 @@ async def test_everything_is_there() -> None:
         assert list(team.sas) == ["out"]
         assert list(team.policies) == ["p"]
         everything = await team.policy_resources()
-        assert [one["name"] for one in everything if one["builtin"]] != []
+        assert [one["name"] for one in everything] == [
+            *("ike", "ike-nat-t", "arp", "neighbour-discovery"),
+            *("p", "default-protected", "default"),
+        ]
         (policy,) = [one for one in everything if not one["builtin"]]
         assert (policy["proto"], policy["dport"], policy["sas"]) == ("tcp", "8000-8080", ["out"])
         features = {one["feature"]: one for one in await team.features()}

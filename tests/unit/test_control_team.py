@@ -24,6 +24,7 @@ from esprit.errors import (
     InterfaceMissing,
     KeyInUse,
     NotFound,
+    NoVerifiedEngine,
     SaError,
     SpiInUse,
 )
@@ -454,6 +455,16 @@ async def test_losing_the_last_engine_is_said(bench: Bench) -> None:
     ]
     await team.reset_engine("eth1-asic")
     assert [event["on"] for event in bench.events if event["kind"] == "protection"] == [False, True]
+
+
+async def test_no_policy_demands_what_no_engine_gives(bench: Bench) -> None:
+    team = await bench.started('[team]\nname = "team0"\n[[member]]\ninterface = "eth1"')
+    wanted = {"name": "p", "local": "10.0.0.0/24", "remote": "10.1.0.0/16"}
+    with pytest.raises(NoVerifiedEngine, match="policy p"):
+        await team.add_policy(wanted, before=None)
+    assert bench.plane.policies[team.id] == []
+    await team.add_engine({"name": "cores", "kind": "cpu"})
+    await team.add_policy(wanted, before=None)
 
 
 async def test_the_pool_belongs_to_all_teams(bench: Bench) -> None:

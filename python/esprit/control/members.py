@@ -12,6 +12,10 @@ from esprit.errors import Conflict, EspritError
 from esprit.model import MemberSpec, MemberState
 from esprit.model.words import Link as Wire
 
+# A member's receive buffer should hold as many super-frames of 64 KiB as a worker takes in two
+# batches; the kernel's default holds three, and a burst is lost.
+ENOUGH_RCVBUF = 64 << 16
+
 
 @dataclass(slots=True)
 class RunningMember:
@@ -23,6 +27,7 @@ class RunningMember:
     mac: str
     mtu: int
     up: bool
+    rcvbuf: int = 0
     engine: str | None = None
 
     def state(self) -> MemberState:
@@ -79,6 +84,7 @@ async def take(
         mac=opened["mac"],
         mtu=opened["mtu"],
         up=opened["up"],
+        rcvbuf=opened["rcvbuf"],
     )
 
 

@@ -24,8 +24,9 @@ from esprit.control.view import View
 from esprit.errors import (
     BadRequest,
     NotFound,
+    NoVerifiedEngine,
 )
-from esprit.model import EngineSpec, MemberSpec, TeamConfig, TeamState
+from esprit.model import EngineSpec, MemberSpec, Policy, TeamConfig, TeamState
 from esprit.model.event import (
     Event,
     MemberJoined,
@@ -120,6 +121,8 @@ class RunningTeam:
         if spec.engine is not None:
             member.engine = await self.admit(transaction, spec.engine, number)
         self.know(MemberJoined(member=member.state()))
+        if member.rcvbuf < membership.ENOUGH_RCVBUF:
+            self.say("member-small-buffer", member=spec.interface, bytes=member.rcvbuf)
 
     async def admit(self, transaction: Transaction, spec: EngineSpec, member: int | None) -> str:
         """Test an engine and admit it to the pool; returns its name."""
@@ -249,12 +252,14 @@ class RunningTeam:
     async def add_policy(self, table: Table, *, before: str | None) -> None:
         """Add a policy, as a ``[[policy]]`` describes it."""
         policy = config.policy(table)
+        self._demand_protection(policy)
         self.securing.add_policy(policy, before=before)
         self.say("policy-added", policy=policy.name)
 
     async def replace_policy(self, name: str, table: Table) -> None:
         """Put another policy in the place of one, between two packets."""
         policy = config.policy({"name": name, **table})
+        self._demand_protection(policy)
         self.securing.replace_policy(name, policy)
         self.say("policy-replaced", policy=policy.name)
 
@@ -262,6 +267,14 @@ class RunningTeam:
         """Delete a policy."""
         self.securing.delete_policy(name)
         self.say("policy-deleted", policy=name)
+
+    def _demand_protection(self, policy: Policy) -> None:
+        """Refuse a policy that demands what no verified engine can give."""
+        plan = self.state.plan
+        if policy.action != "protect" or plan is None:
+            return
+        if not any(plan.protects(role.id) for role in plan.members):
+            raise NoVerifiedEngine(f"policy {policy.name}")
 
     # deciding
 

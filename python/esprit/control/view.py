@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 
 _NOTHING: Counter = {"packets": 0, "bytes": 0}
 
-# The rules that stand before every policy and its default behind them, as the data plane
-# has them: name, action, local, remote, protocol, remote port.
-BUILT_IN: tuple[tuple[str, str, str, str, str | None, str | None], ...] = (
-    ("arp", "bypass", "any", "any", "arp", None),
-    ("neighbour-discovery", "bypass", "any", "any", "icmpv6 133-137", None),
-    ("ike", "bypass", "any", "any", "udp", "500"),
-    ("ike-nat-t", "bypass", "any", "any", "udp, non-ESP marker", "4500"),
+# The rules that stand before every policy, as the data plane tries them (spd.rs), and the
+# defaults behind the last: name, action, remote, protocol, local port.
+BEFORE: tuple[tuple[str, str, str, str | None, str | None], ...] = (
+    ("ike", "bypass", "any", "udp", "500"),
+    ("ike-nat-t", "bypass", "any", "udp, non-ESP marker", "4500"),
+    ("arp", "bypass", "any", "arp", None),
+    ("neighbour-discovery", "bypass", "any", "icmpv6 133-137", None),
+)
+BEHIND: tuple[tuple[str, str, str, str | None, str | None], ...] = (
+    ("default-protected", "discard", "what a protect policy or its SAs name", None, None),
+    ("default", "bypass", "any", None, None),
 )
 
 # IANA's numbers that people know by name; others are shown as numbers.
@@ -101,6 +105,7 @@ class View:
             "priority": member.spec.priority,
             "engine": member.engine,
             "stats64": {"rx": dict_of(seen and seen["rx"]), "tx": dict_of(seen and seen["tx"])},
+            "rcvbuf": member.rcvbuf,
             "queued": seen["queued"] if seen is not None else 0,
             "drops": dict(seen["drops"]) if seen is not None else {},
         }
@@ -205,24 +210,8 @@ class View:
         }
 
     def policies(self) -> list[PolicyResource]:
-        """The SPD in the order in which it matches, the built-in rules first."""
-        found = [
-            PolicyResource(
-                name=name,
-                index=0,
-                action=action,
-                src=local,
-                dst=remote,
-                proto=protocol,
-                sport=None,
-                dport=port,
-                builtin=True,
-                sas=[],
-                packets=0,
-                bytes=0,
-            )
-            for name, action, local, remote, protocol, port in BUILT_IN
-        ]
+        """The SPD in the order in which it matches, with the rules before and behind it."""
+        found = [_built_in(*rule, index=0) for rule in BEFORE]
         securing = self._team.securing
         for index, running in enumerate(securing.policies, start=1):
             policy = running.policy
@@ -243,7 +232,8 @@ class View:
                     bytes=counted["bytes"],
                 )
             )
-        return found
+        last = len(securing.policies) + 1
+        return found + [_built_in(*rule, index=last) for rule in BEHIND]
 
     def features(self) -> list[FeatureResource]:
         """What the team offers as one NIC, and who provides it."""
@@ -255,6 +245,25 @@ def dict_of(found: "Counter | None") -> Counter:
     return (
         _NOTHING.copy() if found is None else {"packets": found["packets"], "bytes": found["bytes"]}
     )
+
+
+def _built_in(
+    name: str, action: str, remote: str, protocol: str | None, port: str | None, *, index: int
+) -> PolicyResource:
+    return {
+        "name": name,
+        "index": index,
+        "action": action,
+        "src": "any",
+        "dst": remote,
+        "proto": protocol,
+        "sport": port,
+        "dport": None,
+        "builtin": True,
+        "sas": [],
+        "packets": 0,
+        "bytes": 0,
+    }
 
 
 def _protocol(policy: Policy) -> str | None:

@@ -42,6 +42,7 @@ class MemberResource(TypedDict):
     priority: int
     engine: str | None
     stats64: Stats
+    rcvbuf: int
     queued: int
     drops: dict[str, int]
 

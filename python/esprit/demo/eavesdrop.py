@@ -1,14 +1,14 @@
 """The eavesdropper as the demonstration and the tests use it."""
 
 import asyncio
-import contextlib
 import json
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from esprit.demo.lab import Host
+from esprit.demo.lab import Host, tell
 
 #: The report holds samples and evidence of every port in hexadecimal.
 _LINE_LIMIT = 256 << 20
@@ -124,8 +124,7 @@ class Eavesdropper:
 
     async def kill(self) -> None:
         """Ends the process, whatever it is doing."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        tell(self._process, signal.SIGKILL)
         await self._process.wait()
 
     async def _answer(self, kind: str) -> dict[str, Any]:

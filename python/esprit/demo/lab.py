@@ -14,6 +14,7 @@ A namespace carries the identity of the process that made it in its name. What a
 left behind is removed by the next one, which can tell from that name that its maker is gone.
 """
 
+import asyncio
 import contextlib
 import json
 import os
@@ -352,6 +353,17 @@ def stop(process: subprocess.Popen[bytes], *, grace: float = GRACE) -> int:
         except subprocess.TimeoutExpired:
             process.kill()
     return process.wait()
+
+
+def tell(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Sends a signal to a process of asyncio's, if it has not ended.
+
+    The process's own method would look whether it has ended first, and so take its exit status away
+    from the watcher that waits for it.
+    """
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def await_true(condition: Callable[[], object], what: str, *, patience: float = 20.0) -> None:

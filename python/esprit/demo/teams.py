@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import esprit
 from esprit.demo.keys import Connection, Keyring, Table
-from esprit.demo.lab import GRACE, Host
+from esprit.demo.lab import GRACE, Host, tell
 from esprit.demo.traffic import PORTS
 
 TEAM = "team0"
@@ -208,8 +209,7 @@ class RunningTeam:
         """Ends it as an operator does, and returns its exit status."""
         if self.process is None:
             return 0
-        with contextlib.suppress(ProcessLookupError):
-            self.process.terminate()
+        tell(self.process, signal.SIGTERM)
         try:
             return await asyncio.wait_for(self.process.wait(), timeout=GRACE)
         except TimeoutError:
@@ -219,8 +219,7 @@ class RunningTeam:
     async def kill(self) -> None:
         """Ends it at once, with no chance to put anything back."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
+            tell(self.process, signal.SIGKILL)
             await self.process.wait()
 
     @contextlib.asynccontextmanager

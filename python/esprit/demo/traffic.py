@@ -1,13 +1,13 @@
 """The two hosts' stations, and all that they report."""
 
 import asyncio
-import contextlib
 import json
+import signal
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from esprit.demo.lab import Host
+from esprit.demo.lab import Host, tell
 from esprit.demo.series import Ledger, Pause, Series
 
 #: TCP ports: whatever comes from one is of one kind. `secret` is protected by policy; the others
@@ -73,8 +73,7 @@ class Traffic:
             try:
                 await asyncio.wait_for(station.wait(), timeout=5)
             except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    station.kill()
+                tell(station, signal.SIGKILL)
                 await station.wait()
         await asyncio.gather(*self._readers, return_exceptions=True)
 
