@@ -46,10 +46,16 @@ def test_processes_end_with_their_namespace() -> None:
 
 
 def test_a_failure_inside_removes_everything() -> None:
-    before = namespaces()
-    with pytest.raises(LabError, match="no-such-interface"), Lab() as lab:
-        lab.host("left").ip("link", "set", "no-such-interface", "up")
-    assert namespaces() == before
+    names = []
+
+    def fail() -> None:
+        with Lab() as lab:
+            names.append(lab.host("left").name)
+            lab.host("right").ip("link", "set", "no-such-interface", "up")
+
+    with pytest.raises(LabError, match="no-such-interface"):
+        fail()
+    assert names[0] not in namespaces()
 
 
 def test_what_a_killed_maker_left_is_swept_by_the_next() -> None:
