@@ -81,6 +81,17 @@ pub(crate) struct OpenDraft {
     dst: u32,
 }
 
+/// A packet that was opened and may go up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Accepted {
+    /// Which of the job's frames it came in, and where that frame's layer 3 begins.
+    frame: u16,
+    l3: u16,
+    /// Where it begins in the job's output, and what it is.
+    start: u32,
+    parsed: Parsed,
+}
+
 /// An ESP packet within a received frame.
 struct EspAt {
     start: u32,
@@ -401,7 +412,8 @@ impl Worker {
             return;
         };
         let mut dst = ready.dst;
-        let mut accepted: SmallVec<[(l2::Header, u32, Parsed); 8]> = SmallVec::new();
+        let accepted = &mut self.accepted;
+        accepted.clear();
         for (n, packet) in ready.meta.packets.iter().enumerate() {
             let Some(outer) = input.frames.get(usize::from(packet.frame)) else {
                 continue;
@@ -431,31 +443,42 @@ impl Worker {
             match checked {
                 Ok((start, parsed)) => {
                     sa.traffic.count(1, u64::from(packet.esp_len));
-                    let ethertype = match parsed.net {
-                        Net::Ipv6 => l2::IPV6,
-                        Net::Ipv4 | Net::Arp | Net::Other(_) | Net::Encapsulated(_) => l2::IPV4,
-                    };
-                    let mut eth = l2::retyped(outer.data(), usize::from(packet.l3), ethertype);
-                    l2::set_destination(&mut eth, team.mac);
-                    accepted.push((eth, start, parsed));
+                    accepted.push(Accepted {
+                        frame: packet.frame,
+                        l3: packet.l3,
+                        start,
+                        parsed,
+                    });
                 }
                 Err(reason) => sa.drops.count(reason, 1),
             }
         }
         let opened = dst.share();
         let mut out = Vec::new();
-        for (eth, start, parsed) in accepted {
+        let mut eth = (u16::MAX, l2::Header::new());
+        for packet in accepted.drain(..) {
+            let ethertype = match packet.parsed.net {
+                Net::Ipv6 => l2::IPV6,
+                Net::Ipv4 | Net::Arp | Net::Other(_) | Net::Encapsulated(_) => l2::IPV4,
+            };
+            // One frame's packets go up behind one Ethernet header, unless they are of two kinds.
+            let stale = eth.0 != packet.frame || !eth.1.ends_with(&ethertype.to_be_bytes());
+            if stale && let Some(outer) = input.frames.get(usize::from(packet.frame)) {
+                let mut header = l2::retyped(outer.data(), usize::from(packet.l3), ethertype);
+                l2::set_destination(&mut header, team.mac);
+                eth = (packet.frame, header);
+            }
             let slice = Slice {
                 buf: opened.clone(),
-                start,
-                end: start + parsed.end,
+                start: packet.start,
+                end: packet.start + packet.parsed.end,
             };
-            match <&[u8; 14]>::try_from(eth.as_slice()) {
-                Ok(eth) => team.coalescer.push(eth, slice, &parsed, &mut out),
+            match <&[u8; 14]>::try_from(eth.1.as_slice()) {
+                Ok(eth) => team.coalescer.push(eth, slice, &packet.parsed, &mut out),
                 // Tagged: as it is. The tag is part of the frame, not of the packet.
                 Err(_) => out.push(TxFrame {
                     vnet: VnetHdr::default(),
-                    head: SmallVec::from_slice(&eth),
+                    head: SmallVec::from_slice(&eth.1),
                     body: smallvec::smallvec![slice],
                 }),
             }

@@ -29,6 +29,8 @@ pub struct Member {
     pub latched: Option<u64>,
     /// Frames that wait for the device.
     pub tx: VecDeque<TxFrame>,
+    /// Frames taken from the port at once: fewer where they are super-frames.
+    pub batch: usize,
     /// What went through the port.
     pub port: Traffic2,
     /// Why packets on this member went no further.
@@ -47,6 +49,7 @@ impl Member {
             up,
             latched: None,
             tx: VecDeque::new(),
+            batch: crate::worker::BATCH,
             port: Traffic2::default(),
             drops: Drops::default(),
         }

@@ -18,18 +18,19 @@ use esprit_port::{LinkEvent, Port, PortError};
 
 use crate::events::{Event, Events};
 use crate::flight::Flights;
-use crate::inbound::OpenDraft;
+use crate::inbound::{Accepted, OpenDraft};
 use crate::member::Member;
 use crate::outbound::Draft;
 use crate::sa::Sas;
 use crate::team::Team;
 
 /// Frames taken from one port before the next port has its turn.
-const BATCH: usize = 32;
+pub(crate) const BATCH: usize = 32;
 
-/// Bytes taken from the virtual NIC before its frames are worked off: four super-frames stay
-/// within a second-level cache of 512 KiB together with what they are sealed into.
-const TAP_BYTES: usize = 4 * 65_536;
+/// Bytes taken from one port before they are worked off, so about two super-frames: they and
+/// what they are sealed or opened into stay within a second-level cache of 512 KiB, and the
+/// next hop has something to do while the rest is worked on.
+const TURN_BYTES: usize = 128 * 1024;
 
 /// While a team's members have this many frames waiting, its virtual NIC is not read: the
 /// host's own queue is the better place for them.
@@ -73,6 +74,7 @@ pub struct Worker {
     turn: Vec<u32>,
     pub(crate) draft: Draft,
     pub(crate) opening: OpenDraft,
+    pub(crate) accepted: Vec<Accepted>,
 }
 
 impl Worker {
@@ -96,6 +98,7 @@ impl Worker {
             turn: Vec::new(),
             draft: Draft::default(),
             opening: OpenDraft::default(),
+            accepted: Vec::new(),
         }
     }
 
@@ -133,7 +136,7 @@ impl Worker {
             let mut frames = core::mem::take(&mut self.rx);
             if let Some(port) = io.tap(team) {
                 let mut bytes = 0;
-                while frames.len() < BATCH && bytes < TAP_BYTES {
+                while frames.len() < BATCH && bytes < TURN_BYTES {
                     let before = frames.len();
                     // The virtual NIC has no link of its own: an error means that there is
                     // nothing to read now.
@@ -158,11 +161,19 @@ impl Worker {
         turn.clear();
         turn.extend(self.members.keys());
         for &member in &turn {
+            let Some(at) = self.members.get_mut(&member) else {
+                continue;
+            };
             let mut frames = core::mem::take(&mut self.rx);
             let received = match io.member(member) {
-                Some(port) => port.recv(&self.buffers, &mut frames, BATCH),
+                Some(port) => port.recv(&self.buffers, &mut frames, at.batch),
                 None => Ok(0),
             };
+            // The next batch holds as many of their size as a turn takes.
+            let bytes: usize = frames.iter().map(|frame| frame.buf.len()).sum();
+            if let Some(each) = bytes.checked_div(frames.len()) {
+                at.batch = (TURN_BYTES / each.max(1)).clamp(1, BATCH);
+            }
             busy |= !frames.is_empty();
             self.handle_member_frames(now, member, &mut frames);
             frames.clear();

@@ -287,7 +287,7 @@ fn provoke(reason: DropReason) -> Host {
             let mut host = left();
             host.member(1).full = true;
             // One batch of super-frames with more segments than the queue holds.
-            let (vnet, frame) = tso(1, 2, &[0; 60_000], 200);
+            let (vnet, frame) = tso(1, 2, &[0; 60_000], 100);
             for _ in 0..40 {
                 host.tap().rx.push_back((vnet, frame.clone()));
             }

@@ -12,6 +12,11 @@ use esprit_datapath::DropReason;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+/// Jobs, headers and handles are made and dropped for every batch, some by engine threads; the
+/// C library's allocator merges and splits chunks of that size each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
