@@ -142,7 +142,7 @@ impl Worker {
         self.plain(team, frame, &parsed)
     }
 
-    /// Whether this member may take a frame with these addresses (DESIGN, "Addresses").
+    /// Whether this member may take a frame with these addresses.
     fn accept(&self, member_id: u32, frame: &[u8]) -> Result<(), DropReason> {
         let member = self.members.get(&member_id).ok_or(DropReason::NotForUs)?;
         let team = self.teams.get(&member.team).ok_or(DropReason::NoPlan)?;
