@@ -12,6 +12,8 @@ from pathlib import Path
 
 NETNS = Path("/run/netns")
 COMMAND = (sys.executable, "-m", "esprit", "demo", "--quick")
+# A shell's background jobs, and what they start, ignore Ctrl-C.
+HEEDS = ("env", "--default-signal=INT")
 PATIENCE = 100
 
 
@@ -23,7 +25,7 @@ def namespaces(maker: int) -> list[str]:
 @contextlib.contextmanager
 def demo(*options: str) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
-        [*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*HEEDS, *COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         yield process
