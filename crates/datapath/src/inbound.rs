@@ -512,14 +512,8 @@ fn inner(
         Mode::Transport => {
             let start = at - usize::from(packet.l3_len);
             let (header, payload) = (&mut dst[start..at], trailer.payload_len);
-            let mut outer_header: SmallVec<[u8; 64]> = SmallVec::from_slice(outer_header);
-            if packet.nth > 0 && outer_header.first().is_some_and(|first| first >> 4 == 4) {
-                // A super-frame has one header; cut on the wire, its packets' identifications
-                // count up, and only such packets are joined again.
-                let id = u16::from_be_bytes([outer_header[4], outer_header[5]]);
-                outer_header[4..6].copy_from_slice(&id.wrapping_add(packet.nth).to_be_bytes());
-            }
-            encap::restore_transport(&outer_header, header, payload, trailer.next_header)
+            let next_header = trailer.next_header;
+            encap::restore_transport(outer_header, header, payload, next_header, packet.nth)
                 .map_err(|_| DropReason::InnerMalformed)?;
             start
         }

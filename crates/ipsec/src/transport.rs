@@ -86,7 +86,9 @@ pub(crate) fn clear_variable(header: &mut [u8], ipv4: bool) {
 
 /// Writes the header of the packet that a transport-mode SA protected into `header`: the received
 /// one (IP with options or extension headers, UDP left out), with `next_header` from the ESP
-/// trailer and the length of `payload_len` bytes that follow.
+/// trailer and the length of `payload_len` bytes that follow. A UDP super-frame has one header for
+/// all its packets: `nth` counts them from 0, and IPv4's identification with them, as it would
+/// had the frame been cut on the wire. Only such packets are joined again on the way up.
 ///
 /// # Errors
 /// [`EncapError`]: the header is none that we would have opened. `header` holds no packet then.
@@ -98,13 +100,16 @@ pub fn restore(
     header: &mut [u8],
     payload_len: usize,
     next_header: u8,
+    nth: u16,
 ) -> Result<(), EncapError> {
     assert_eq!(outer.len(), header.len(), "room for the header");
     header.copy_from_slice(outer);
     replace_protocol(header, next_header)?;
     if header[0] >> 4 == 4 {
         let total = u16::try_from(header.len() + payload_len).map_err(|_| EncapError::NotIp)?;
+        let id = u16::from_be_bytes([header[4], header[5]]);
         put16(header, 2, total);
+        put16(header, 4, id.wrapping_add(nth));
         finish_ipv4(header);
     } else {
         let len = header.len() - IPV6_LEN + payload_len;

@@ -233,7 +233,7 @@ fn there_and_back(encap: Option<UdpEncap>, src: &str, dst: &str, packet: &[u8]) 
     assert_eq!((arrived.src, arrived.dst), (parsed.src, parsed.dst));
     let (outer, rest) = wire.split_at(usize::from(arrived.l4));
     let mut restored = vec![0xa5; outer.len()];
-    encap::restore_transport(outer, &mut restored, payload.len(), parsed.protocol).unwrap();
+    encap::restore_transport(outer, &mut restored, payload.len(), parsed.protocol, 0).unwrap();
     restored.extend(&rest[if encap.is_some() { 8 } else { 0 }..]);
     restored
 }
@@ -311,14 +311,14 @@ fn restoring_from_nonsense_is_an_error() {
     ] {
         let mut out = vec![0; header.len()];
         assert!(
-            encap::restore_transport(&header, &mut out, 8, 6).is_err(),
+            encap::restore_transport(&header, &mut out, 8, 6, 0).is_err(),
             "{header:x?}"
         );
     }
     let header = ipv4(0, 0, &[], ESP, &[]);
     let mut out = vec![0; 20];
-    assert!(encap::restore_transport(&header, &mut out, 65_516, 6).is_err());
-    assert!(encap::restore_transport(&header, &mut out, 65_515, 6).is_ok());
+    assert!(encap::restore_transport(&header, &mut out, 65_516, 6, 0).is_err());
+    assert!(encap::restore_transport(&header, &mut out, 65_515, 6, 0).is_ok());
 }
 
 #[test]

@@ -58,7 +58,7 @@ proptest! {
         let _ = encap::decapsulate_ecn(&outer, &mut inner);
         prop_assert_eq!(inner.len(), before);
         let mut header = vec![0; outer.len()];
-        if encap::restore_transport(&outer, &mut header, len, next).is_ok() {
+        if encap::restore_transport(&outer, &mut header, len, next, 0).is_ok() {
             prop_assert!(len <= 65_535);
         }
     }

@@ -80,7 +80,7 @@ fn rebuild(case: &EspCase, at: &Located, plain: &[u8]) -> Result<(Trailer, Vec<u
     let packet = match case.mode {
         Mode::Transport => {
             let mut packet = vec![0xa5; outer.len()];
-            encap::restore_transport(outer, &mut packet, payload.len(), trailer.next_header)
+            encap::restore_transport(outer, &mut packet, payload.len(), trailer.next_header, 0)
                 .map_err(|error| error.to_string())?;
             packet.extend_from_slice(payload);
             packet

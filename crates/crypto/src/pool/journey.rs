@@ -21,6 +21,20 @@ enum Placed {
     Gone,
 }
 
+/// A request as a job that no engine has had; it gets its ticket where it is kept.
+fn first_attempt(request: Request, dst: Buf) -> Job {
+    Job {
+        ticket: 0,
+        key: request.key,
+        direction: request.direction,
+        input: request.input,
+        dst,
+        attempt: 0,
+        bad_icv: 0,
+        failed: 0,
+    }
+}
+
 impl Pool {
     /// A new job for a synchronous engine: it is done before this returns.
     pub(super) fn submit_now(
@@ -31,18 +45,10 @@ impl Pool {
         choice: &Choice,
         ask: &Ask,
     ) -> u64 {
+        let team = request.team;
         let seat = &mut self.seats[choice.seat];
         seat.count(choice, &ask.shape);
-        let mut job = Job {
-            ticket: 0,
-            key: request.key,
-            direction: request.direction,
-            input: request.input,
-            dst,
-            attempt: 0,
-            bad_icv: 0,
-            failed: 0,
-        };
+        let mut job = first_attempt(request, dst);
         seat.engine.work(&mut job);
         if job.failed == 0 {
             // In most cases a flight is never needed: nothing is kept of the job.
@@ -52,7 +58,7 @@ impl Pool {
             self.done.push(complete(ticket, engine, job));
             return ticket;
         }
-        let origin = Origin::new(now, request.team, ask);
+        let origin = Origin::new(now, team, ask);
         let ticket = self.flights.insert(Flight::new(&job, origin));
         job.ticket = ticket;
         self.returned(now, choice.seat, job);
@@ -70,16 +76,7 @@ impl Pool {
         ask: &Ask,
     ) -> Result<u64, (Request, Buf)> {
         let team = request.team;
-        let mut job = Job {
-            ticket: 0,
-            key: request.key,
-            direction: request.direction,
-            input: request.input,
-            dst,
-            attempt: 0,
-            bad_icv: 0,
-            failed: 0,
-        };
+        let mut job = first_attempt(request, dst);
         let flight = Flight::new(&job, Origin::new(now, team, ask));
         let ticket = self.flights.insert(flight);
         job.ticket = ticket;
