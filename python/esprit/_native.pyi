@@ -16,7 +16,8 @@ SaMode = Literal["tunnel", "transport"]
 Action = Literal["protect", "bypass", "discard"]
 Mode = Literal["active-backup", "balance-alb"]
 SourceMac = Literal["team", "member"]
-Delivery = Literal["return"]
+Delivery = Literal["return", "direct", "auto"]
+Receive = Literal["single", "balance"]
 FaultName = Literal["die", "hang", "wrong", "late", "heal"]
 
 class TeamSpec(TypedDict):
@@ -179,12 +180,46 @@ class Grant(TypedDict):
     bias_ns: int
     bias_load: float
     limit_ns: int | None
+    headroom: float | None
 
 class Grants(TypedDict):
-    """All grants of a team, and the spill limits of the three classes in nanoseconds."""
+    """All grants of a team, and the spill limits of the three classes in nanoseconds.
+
+    ``verify_every``: of so many sealed jobs one is opened again before it leaves; 0: none.
+    """
 
     engines: list[Grant]
     spill_ns: tuple[int, int, int]
+    verify_every: int
+
+class Served(TypedDict):
+    """Members served with an algorithm: by their own engine, or backed up by others."""
+
+    algorithm: str
+    own: list[int]
+    backed: list[int]
+
+class Mask(TypedDict):
+    """The transmission mask, by direction."""
+
+    seal: list[Served]
+    open: list[Served]
+
+class Ask(TypedDict):
+    """A ready-made ARP or ND request of a member, as hexadecimal text."""
+
+    member: int
+    address: str
+    frame: str
+
+class Probe(TypedDict):
+    """How members are probed: deaf after ``miss`` of the last ``of``."""
+
+    every_ns: int
+    miss: int
+    of: int
+    hold_ns: int
+    asks: list[Ask]
 
 class Plan(TypedDict):
     """What Python decided for one team."""
@@ -201,6 +236,11 @@ class Plan(TypedDict):
     announce: list[Announcement]
     grants: Grants
     delivery: Delivery
+    direct: list[int]
+    mask: Mask | None
+    probe: Probe | None
+    down_delay_ns: int
+    receive: Receive
 
 class Traffic(TypedDict):
     """Packets (a super-frame counts as its segments) and bytes."""

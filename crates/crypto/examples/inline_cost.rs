@@ -63,9 +63,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         bias_ns: 0,
         bias_load: 0.0,
         limit_ns: None,
+        headroom: None,
     }];
     let spill_ns = [20_000_000; 3];
-    pool.set_grants(0, Grants { engines, spill_ns });
+    pool.set_grants(
+        0,
+        Grants {
+            engines,
+            spill_ns,
+            verify_every: 0,
+        },
+    );
     let key = AeadKey::new(Algorithm::Aes128Gcm16, &[1; 16])?;
     let sizes = match std::env::args().nth(1) {
         Some(_) => vec![(64, 1)],

@@ -60,6 +60,11 @@ pub struct Grant {
     pub bias_load: f64,
     /// Takes secondary and application work only while its backlog is below this.
     pub limit_ns: Option<u64>,
+    /// Takes secondary and application work only as far as it makes its own member's traffic
+    /// wait no longer than by this share of the time that this takes through it; none: only
+    /// `limit_ns` bounds it.
+    #[serde(default)]
+    pub headroom: Option<f64>,
 }
 
 /// What all engines may do for one team.
@@ -69,4 +74,8 @@ pub struct Grants {
     pub engines: Vec<Grant>,
     /// By class: nanoseconds until an expected completion, beyond which the next tier is asked.
     pub spill_ns: [u64; 3],
+    /// Of so many sealed jobs one is opened again by another engine before it leaves: 1 is
+    /// all of them, 0 none.
+    #[serde(default)]
+    pub verify_every: u32,
 }

@@ -500,6 +500,7 @@ fn primary_use_goes_to_the_members_own_engine_and_spills_over() {
             engines: vec![own(1, 11), own(2, 12)],
             // The member's own engine may take 200 µs; elsewhere more is acceptable.
             spill_ns: [200_000, 20_000_000, 0],
+            verify_every: 0,
         },
     );
     let task = one(&lab, 0);
@@ -531,6 +532,7 @@ fn the_next_tier_is_asked_only_beyond_the_spill_limit() {
                 },
             ],
             spill_ns: [0, 100_000, 0],
+            verify_every: 0,
         },
     );
     let task = one(&lab, 0);
@@ -549,6 +551,7 @@ fn headroom_keeps_secondary_work_off_a_busy_engine() {
         member: Some(11),
         primary: Some(0),
         limit_ns: Some(20_000),
+        headroom: None,
         ..secondary(1)
     }]);
     let task = one(&lab, 0);
@@ -629,6 +632,7 @@ fn applications_have_grants_of_their_own() {
                 ..secondary(1)
             }],
             spill_ns: [20_000_000; 3],
+            verify_every: 0,
         },
     );
     let result = lab.pool.submit(lab.now, &lab.buffers, request(&task));

@@ -1,5 +1,7 @@
 //! The Plan: what Python decided, as an immutable value that the workers obey until the next one.
 
+use std::net::IpAddr;
+
 use esprit_crypto::Grants;
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +76,71 @@ pub enum Delivery {
     /// The engine gives them back, and the destination member sends them.
     #[default]
     Return,
+    /// The engine's own member sends them, with the requester's source address (row M10);
+    /// where it may not, they are returned.
+    Direct,
+    /// Whichever of the two is expected to be sooner, job by job.
+    Auto,
+}
+
+/// Who receives unicast in balance-alb.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Receive {
+    /// Peers know the team's one address, so the receiver gets all of it.
+    #[default]
+    Single,
+    /// ARP and ND answers give each peer the address of one carrying member.
+    Balance,
+}
+
+/// The transmission mask (row M8): who is served with one algorithm in one direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    /// With which.
+    pub algorithm: String,
+    /// Members whose own engine does it (primary use).
+    pub own: Vec<u32>,
+    /// Members that are backed up by others (secondary use).
+    pub backed: Vec<u32>,
+}
+
+/// The transmission masks of both directions. A direction without an entry for an algorithm
+/// serves nobody with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mask {
+    /// What leaves.
+    pub seal: Vec<Served>,
+    /// What arrives.
+    pub open: Vec<Served>,
+}
+
+/// A question that a member asks a neighbour on the wire, ready-made: an ARP or ND request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// The member that asks.
+    pub member: u32,
+    /// Whose answer counts.
+    pub address: IpAddr,
+    /// The whole Ethernet frame, as hexadecimal text.
+    #[serde(with = "hex_frame")]
+    pub frame: Vec<u8>,
+}
+
+/// How members are probed (row M12).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Nanoseconds between two probes.
+    pub every_ns: u64,
+    /// A member is deaf that missed so many ...
+    pub miss: u32,
+    /// ... of the last so many.
+    pub of: u32,
+    /// It counts as hearing again once it heard for so many nanoseconds without a miss.
+    pub hold_ns: u64,
+    /// Neighbours that are asked besides.
+    #[serde(default)]
+    pub asks: Vec<Ask>,
 }
 
 /// A member's role.
@@ -127,6 +194,35 @@ pub struct Plan {
     /// How sealed packets reach the wire.
     #[serde(default)]
     pub delivery: Delivery,
+    /// Members that may send what another member asked for, with its source address: they
+    /// carry, and their wire was seen to take a foreign address.
+    #[serde(default)]
+    pub direct: Vec<u32>,
+    /// Who is served with which algorithm; none: whoever the grants serve.
+    #[serde(default)]
+    pub mask: Option<Mask>,
+    /// How members are probed; none: not at all.
+    #[serde(default)]
+    pub probe: Option<Probe>,
+    /// A link counts as fallen once it was down for so many nanoseconds.
+    #[serde(default)]
+    pub down_delay_ns: u64,
+    /// Who receives unicast in balance-alb.
+    #[serde(default)]
+    pub receive: Receive,
+}
+
+mod hex_frame {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(frame: &[u8], s: S) -> Result<S::Ok, S::Error> {
+        super::hex_frames::encode(frame).serialize(s)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(d)?;
+        super::hex_frames::decode(&text).ok_or_else(|| D::Error::custom("a question is not hex"))
+    }
 }
 
 mod hex_frames {
@@ -135,8 +231,7 @@ mod hex_frames {
     pub(super) fn serialize<S: Serializer>(frames: &[Vec<u8>], s: S) -> Result<S::Ok, S::Error> {
         let mut seq = s.serialize_seq(Some(frames.len()))?;
         for frame in frames {
-            let text: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
-            seq.serialize_element(&text)?;
+            seq.serialize_element(&encode(frame))?;
         }
         seq.end()
     }
@@ -148,7 +243,11 @@ mod hex_frames {
             .collect()
     }
 
-    fn decode(text: &str) -> Option<Vec<u8>> {
+    pub(super) fn encode(frame: &[u8]) -> String {
+        frame.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
         let digits: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
         let digits = digits.filter(|d| d.len() % 2 == 0)?;
         digits

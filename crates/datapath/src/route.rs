@@ -103,7 +103,7 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Delivery, MemberRole, Mode, SourceMac};
+    use crate::plan::{Delivery, MemberRole, Mode, Receive, SourceMac};
 
     fn plan(transmit: Vec<u32>) -> Plan {
         Plan {
@@ -126,8 +126,14 @@ mod tests {
             grants: esprit_crypto::Grants {
                 engines: Vec::new(),
                 spill_ns: [0; 3],
+                verify_every: 0,
             },
             delivery: Delivery::Return,
+            direct: Vec::new(),
+            mask: None,
+            probe: None,
+            down_delay_ns: 0,
+            receive: Receive::Single,
         }
     }
 

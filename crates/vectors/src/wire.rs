@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use esprit_crypto::engines::cpu::CpuInline;
 use esprit_crypto::{AeadKey, Algorithm, EngineId, Grant, Grants, Wake};
-use esprit_datapath::plan::{Delivery, MemberRole, Mode, SourceMac};
+use esprit_datapath::plan::{Delivery, MemberRole, Mode, Receive, SourceMac};
 use esprit_datapath::{
     Answer, Events, Io, Mac, MemberSpec, Plan, PolicyWithSas, TeamSpec, Worker, monotonic,
 };
@@ -375,10 +375,17 @@ fn plan() -> Plan {
                 bias_ns: 0,
                 bias_load: 0.0,
                 limit_ns: None,
+                headroom: None,
             }],
             spill_ns: [u64::MAX; 3],
+            verify_every: 0,
         },
         delivery: Delivery::Return,
+        direct: Vec::new(),
+        mask: None,
+        probe: None,
+        down_delay_ns: 0,
+        receive: Receive::Single,
     }
 }
 

@@ -8,13 +8,24 @@ running team, by number; ``plan`` is what was decided; ``event`` is what happene
 from esprit.model.capability import Feature, Provider, features
 from esprit.model.event import Event
 from esprit.model.key import Key
-from esprit.model.plan import Announcement, Grant, MemberRole, Plan, Spill
+from esprit.model.plan import (
+    Announcement,
+    Ask,
+    Grant,
+    Mask,
+    MemberRole,
+    Plan,
+    Probe,
+    Served,
+    Spill,
+)
 from esprit.model.security import Policy, SecurityAssociation, UdpEncap
 from esprit.model.spec import EngineSpec, MemberSpec, RouteSpec, TeamConfig, TeamSpec
 from esprit.model.state import Capabilities, EngineState, MemberState, Rate, TeamState
 
 __all__ = [
     "Announcement",
+    "Ask",
     "Capabilities",
     "EngineSpec",
     "EngineState",
@@ -22,15 +33,18 @@ __all__ = [
     "Feature",
     "Grant",
     "Key",
+    "Mask",
     "MemberRole",
     "MemberSpec",
     "MemberState",
     "Plan",
     "Policy",
+    "Probe",
     "Provider",
     "Rate",
     "RouteSpec",
     "SecurityAssociation",
+    "Served",
     "Spill",
     "TeamConfig",
     "TeamSpec",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from esprit.model.words import Delivery, ModeName, SourceMac
+from esprit.model.words import Delivery, ModeName, Receive, SourceMac
 
 if TYPE_CHECKING:
     from esprit import _native as native
@@ -39,7 +39,9 @@ class Grant:
         application: Its tier for applications' tasks.
         bias_ns: Added to its cost: the higher, the later it is chosen within its tier.
         bias_load: Its own primary backlog, times this, is added as well.
-        limit_ns: Headroom: it takes secondary work only below this backlog.
+        limit_ns: It takes secondary work only below this backlog.
+        headroom: It takes secondary work only as far as its own member's traffic waits no
+            longer than by this share of the time that it takes through it.
     """
 
     engine: int
@@ -52,6 +54,7 @@ class Grant:
     bias_ns: int = 0
     bias_load: float = 0.0
     limit_ns: int | None = None
+    headroom: float | None = None
 
     def to_native(self) -> native.Grant:
         """The grant as the data plane reads it."""
@@ -66,6 +69,7 @@ class Grant:
             "bias_ns": self.bias_ns,
             "bias_load": self.bias_load,
             "limit_ns": self.limit_ns,
+            "headroom": self.headroom,
         }
 
 
@@ -87,6 +91,84 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Who is served with one algorithm in one direction: a line of the transmission mask (M8).
+
+    Attributes:
+        own: Members whose own engine does it.
+        backed: Members that others back up.
+    """
+
+    algorithm: str
+    own: tuple[int, ...] = ()
+    backed: tuple[int, ...] = ()
+
+    def to_native(self) -> native.Served:
+        """The line as the data plane reads it."""
+        return {
+            "algorithm": self.algorithm,
+            "own": list(self.own),
+            "backed": list(self.backed),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mask:
+    """The transmission mask: members by algorithm and direction, so that no packet is looked up."""
+
+    seal: tuple[Served, ...] = ()
+    open: tuple[Served, ...] = ()
+
+    def to_native(self) -> native.Mask:
+        """The mask as the data plane reads it."""
+        return {
+            "seal": [one.to_native() for one in self.seal],
+            "open": [one.to_native() for one in self.open],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A ready-made ARP or ND request by which a member finds out that a neighbour answers."""
+
+    member: int
+    address: str
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """How members are probed.
+
+    Attributes:
+        every_ns: Nanoseconds between two probes.
+        miss: A member is deaf that missed so many ...
+        of: ... of the last so many.
+        hold_ns: It counts as hearing again once it heard for so long without a miss.
+        asks: Neighbours that are asked besides the other members.
+    """
+
+    every_ns: int
+    miss: int
+    of: int
+    hold_ns: int
+    asks: tuple[Ask, ...] = ()
+
+    def to_native(self) -> native.Probe:
+        """The probing as the data plane reads it."""
+        return {
+            "every_ns": self.every_ns,
+            "miss": self.miss,
+            "of": self.of,
+            "hold_ns": self.hold_ns,
+            "asks": [
+                {"member": ask.member, "address": ask.address, "frame": ask.frame.hex()}
+                for ask in self.asks
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Who transmits, who receives, who takes over, and which engine may do what.
 
@@ -97,6 +179,12 @@ class Plan:
         transmit: Members by share of the flow hash: none, one, or :data:`BUCKETS`.
         receiver: The one member that accepts broadcast, multicast and the team's address.
         takeover: Who takes over for a member that is lost, best first.
+        verify_every: Of so many sealed jobs one is opened again before it leaves; 0: none.
+        direct: Members that may send what another asked for, with its source address.
+        mask: Who is served with which algorithm; None: whoever the grants serve.
+        probe: How members are probed; None: not at all.
+        down_delay_ns: A link counts as fallen once it was down for so long.
+        receive: Who receives unicast in ``balance-alb``.
     """
 
     epoch: int
@@ -112,6 +200,12 @@ class Plan:
     grants: tuple[Grant, ...]
     spill: Spill
     delivery: Delivery = "return"
+    verify_every: int = 0
+    direct: tuple[int, ...] = ()
+    mask: Mask | None = None
+    probe: Probe | None = None
+    down_delay_ns: int = 0
+    receive: Receive = "single"
 
     @property
     def carriers(self) -> frozenset[int]:
@@ -164,6 +258,12 @@ class Plan:
             "grants": {
                 "engines": [grant.to_native() for grant in self.grants],
                 "spill_ns": (self.spill.primary, self.spill.secondary, self.spill.application),
+                "verify_every": self.verify_every,
             },
             "delivery": self.delivery,
+            "direct": list(self.direct),
+            "mask": None if self.mask is None else self.mask.to_native(),
+            "probe": None if self.probe is None else self.probe.to_native(),
+            "down_delay_ns": self.down_delay_ns,
+            "receive": self.receive,
         }

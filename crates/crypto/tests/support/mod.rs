@@ -55,7 +55,14 @@ impl Lab {
 
     pub fn grant(&mut self, engines: Vec<Grant>) {
         let spill_ns = [20_000_000; 3];
-        self.pool.set_grants(TEAM, Grants { engines, spill_ns });
+        self.pool.set_grants(
+            TEAM,
+            Grants {
+                engines,
+                spill_ns,
+                verify_every: 0,
+            },
+        );
     }
 
     pub fn submit(&mut self, task: &Task) -> Result<(u64, EngineId), esprit_crypto::Reject> {
@@ -140,6 +147,7 @@ pub fn secondary(engine: u32) -> Grant {
         bias_ns: 0,
         bias_load: 0.0,
         limit_ns: None,
+        headroom: None,
     }
 }
 

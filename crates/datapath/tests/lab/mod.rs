@@ -11,7 +11,7 @@ use esprit_crypto::{
     AeadKey, Algorithm, Direction as CryptoDirection, EngineId, Grant, Grants, JobInput, Op, Pool,
     Wake, engines, verify,
 };
-use esprit_datapath::plan::{Delivery, MemberRole, Mode as TeamMode, SourceMac};
+use esprit_datapath::plan::{Delivery, MemberRole, Mode as TeamMode, Receive, SourceMac};
 use esprit_datapath::{
     Answer, BundleEntry, Events, Io, Mac, MemberSpec, Plan, PolicyWithSas, Stamped, TeamSpec,
     Worker,
@@ -241,10 +241,17 @@ impl Host {
                     bias_ns: 0,
                     bias_load: 0.0,
                     limit_ns: None,
+                    headroom: None,
                 }],
                 spill_ns: [20_000_000; 3],
+                verify_every: 0,
             },
             delivery: Delivery::Return,
+            direct: Vec::new(),
+            mask: None,
+            probe: None,
+            down_delay_ns: 0,
+            receive: Receive::Single,
         }
     }
 
