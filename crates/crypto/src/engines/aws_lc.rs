@@ -1,10 +1,10 @@
-//! AES-GCM by aws-lc, synchronously: what the processor's engines do, and the measure that
+//! AES-GCM and ChaCha20-Poly1305 by aws-lc, synchronously: what the processor's engines do, and the measure that
 //! every other engine is held against.
 
 use aws_lc_rs::aead::{Aad, Nonce};
 
 use crate::job::{Job, JobInput, Op, Range};
-use crate::key::{AeadKey, Direction, ICV_LEN};
+use crate::key::{AeadKey, Direction, ICV_LEN, NONCE_LEN};
 
 /// How an operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Outcome {
     Done,
     /// The ICV did not fit; the output is zeroes.
     BadIcv,
-    /// The library refused (longer than GCM permits).
+    /// The library refused (longer than the cipher permits).
     Failed,
 }
 
@@ -49,8 +49,11 @@ fn bytes(all: &[u8], range: Range) -> &[u8] {
     &all[range.0 as usize..range.1 as usize]
 }
 
-fn aad(op: &Op) -> Aad<&[u8]> {
-    Aad::from(&op.aad[..usize::from(op.aad_len)])
+fn aad<'a>(input: &'a JobInput, op: &'a Op) -> Aad<&'a [u8]> {
+    Aad::from(match op.long_aad {
+        (from, to) if from < to => bytes(&input.headers, (from, to)),
+        _ => &op.aad[..usize::from(op.aad_len)],
+    })
 }
 
 /// Gathers prefix and plaintext into `out` and encrypts there: one copy, which any engine
@@ -70,7 +73,10 @@ fn seal(key: &AeadKey, input: &JobInput, op: &Op, out: &mut [u8]) -> Outcome {
         at += part.len();
     }
     let nonce = Nonce::assume_unique_for_key(op.nonce);
-    match key.ready().seal_in_place_separate_tag(nonce, aad(op), text) {
+    match key
+        .ready()
+        .seal_in_place_separate_tag(nonce, aad(input, op), text)
+    {
         Ok(tag) => {
             icv.copy_from_slice(tag.as_ref());
             Outcome::Done
@@ -90,13 +96,58 @@ fn open(key: &AeadKey, input: &JobInput, op: &Op, out: &mut [u8]) -> Outcome {
     let nonce = Nonce::assume_unique_for_key(op.nonce);
     match key
         .ready()
-        .open_separate_gather(nonce, aad(op), text, icv, out)
+        .open_separate_gather(nonce, aad(input, op), text, icv, out)
     {
         Ok(()) => Outcome::Done,
         Err(_) => {
             // Unverified plaintext is given to nobody.
             out.fill(0);
             Outcome::BadIcv
+        }
+    }
+}
+
+/// Does one message outside any job: `data` is plaintext to seal, or ciphertext ‖ ICV to open,
+/// and `out` is 16 bytes longer or shorter than it.
+pub fn work_alone(
+    key: &AeadKey,
+    direction: Direction,
+    nonce: [u8; NONCE_LEN],
+    aad: &[u8],
+    data: &[u8],
+    out: &mut [u8],
+) -> Outcome {
+    let (nonce, aad) = (Nonce::assume_unique_for_key(nonce), Aad::from(aad));
+    match direction {
+        Direction::Seal => {
+            let (text, icv) = out.split_at_mut(data.len());
+            text.copy_from_slice(data);
+            match key.ready().seal_in_place_separate_tag(nonce, aad, text) {
+                Ok(tag) => {
+                    icv.copy_from_slice(tag.as_ref());
+                    Outcome::Done
+                }
+                Err(_) => {
+                    out.fill(0);
+                    Outcome::Failed
+                }
+            }
+        }
+        Direction::Open => {
+            let Some(split) = data.len().checked_sub(ICV_LEN) else {
+                return Outcome::BadIcv;
+            };
+            let (text, icv) = data.split_at(split);
+            match key
+                .ready()
+                .open_separate_gather(nonce, aad, text, icv, out)
+            {
+                Ok(()) => Outcome::Done,
+                Err(_) => {
+                    out.fill(0);
+                    Outcome::BadIcv
+                }
+            }
         }
     }
 }
