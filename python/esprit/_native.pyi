@@ -447,6 +447,9 @@ class DataPlane:
     def publish(self, plan: Plan) -> int:
         """Put a Plan in force; returns its epoch once the worker has acknowledged it."""
 
+    def applications(self, grants: Grants) -> None:
+        """Say what engines may do for applications' tasks."""
+
     def sa_add(self, spec: SaSpec, key: bytes) -> None:
         """Add an SA. ``key`` is the AES key followed by the 4-byte salt (RFC 4106 8.1)."""
 
@@ -457,6 +460,97 @@ class DataPlane:
     def sa_next_hop(self, sa: int, mac: str | None) -> None: ...
     def policies_set(self, team: int, policies: list[PolicySpec]) -> None:
         """Replace the whole SPD of a team, between two packets."""
+
+Algorithm = Literal["aes-128-gcm-16", "aes-256-gcm-16", "chacha20-poly1305"]
+Work = Literal["seal", "open"]
+
+@final
+class AeadKey:
+    """A key for applications' tasks, in the library's expanded form; it never comes out."""
+
+    def __new__(cls, algorithm: Algorithm, material: bytes) -> AeadKey: ...
+    def clear(self) -> None:
+        """Let go of the key. It is cleansed once no task in flight uses it."""
+
+class RequesterStatistics(TypedDict):
+    """What was done by a requester. ``own``: too long for the pool, on the caller's thread."""
+
+    messages: int
+    bytes: int
+    own_messages: int
+    own_bytes: int
+    in_flight: int
+    room: int
+    waits: int
+
+class LoadSpec(TypedDict):
+    """A load to be generated: messages of ``size`` bytes, ``packets`` of them in a job."""
+
+    direction: Work
+    size: int
+    seconds: float
+    rate_bps: NotRequired[int | None]
+    packets: NotRequired[int | None]
+    window: NotRequired[int | None]
+
+class EngineLoad(TypedDict):
+    """What one engine did of a load."""
+
+    jobs: int
+    bytes: int
+
+class LoadReport(TypedDict):
+    """What came of a load. Latencies run from asking for a job to having its result."""
+
+    seconds: float
+    jobs: int
+    messages: int
+    bytes: int
+    packets: int
+    lost: int
+    bad: int
+    latency_p50_ns: int
+    latency_p99_ns: int
+    latency_max_ns: int
+    engines: dict[int, EngineLoad]
+
+@final
+class Requester:
+    """Asks a data plane to seal and open messages, for applications. Any thread may use it.
+
+    So many tasks may be in flight at a time; who finds no room waits. Messages beyond 64 KiB,
+    and additional data beyond 4 KiB, are done on the caller's thread.
+    """
+
+    def __new__(cls, plane: DataPlane, *, room: int | None = None) -> Requester: ...
+    def run(
+        self, key: AeadKey, direction: Work, messages: list[tuple[bytes, bytes, bytes]]
+    ) -> list[bytes | None]:
+        """Do messages (nonce, data, additional data) and wait, without the interpreter's lock.
+
+        Returns:
+            The outputs in the order of the messages; None where the tag was wrong.
+        """
+
+    def statistics(self) -> RequesterStatistics: ...
+    def load(self, key: AeadKey, spec: LoadSpec) -> LoadReport:
+        """Keep the pool busy for a while, without the interpreter's lock."""
+
+@final
+class Completions:
+    """Messages that nobody waits for: a descriptor says when there are results to take."""
+
+    def __new__(cls, requester: Requester) -> Completions: ...
+    def fd(self) -> int:
+        """A descriptor that is readable when there are results, or when there is room again."""
+
+    def start(
+        self, tag: int, key: AeadKey, direction: Work, nonce: bytes, data: bytes, aad: bytes
+    ) -> Literal["started", "full", "long"]:
+        """Begin a message; never blocks. ``long``: :meth:`Requester.run` has to do it."""
+
+    def take(self) -> list[tuple[int, bytes | None, str]]:
+        """Take results: tag, output (None where the tag was wrong), and a failure or nothing."""
 
 class CaptureResult(TypedDict):
     """What an eavesdropper saw.

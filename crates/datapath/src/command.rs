@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use esprit_crypto::{AeadKey, EngineId, Fault, Verified};
+use esprit_crypto::{AeadKey, EngineId, Fault, Grants, Verified};
 use esprit_ipsec::sad::SaSpec;
 use esprit_ipsec::spd::PolicySpec;
 use esprit_port::{LinkMonitor, LinkProber, Port};
 use serde::{Deserialize, Serialize};
 
+use crate::application::Task;
 use crate::plan::{Mac, Plan};
 use crate::snapshot::Snapshot;
 
@@ -90,6 +91,10 @@ pub enum Command {
     Policies(u32, Vec<PolicyWithSas>),
     /// Watches links by a new socket, and has the kernel look at them often.
     Links(LinkMonitor, LinkProber),
+    /// Says what engines may do for applications' tasks.
+    Applications(Grants),
+    /// Does applications' tasks; each is answered over its own way back.
+    Application(Vec<Task>),
     /// Asks for everything.
     Snapshot,
 }

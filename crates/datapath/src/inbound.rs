@@ -328,6 +328,7 @@ impl Worker {
             nonce,
             aad,
             aad_len,
+            long_aad: (0, 0),
             frame: index,
             prefix: (0, 0),
             head: (0, 0),

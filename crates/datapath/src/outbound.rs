@@ -339,6 +339,7 @@ impl Worker {
             nonce: esp::nonce(sa.salt, esp::iv(seq)),
             aad,
             aad_len,
+            long_aad: (0, 0),
             frame: frame as u16,
             prefix: (prefix.start as u32, prefix.end as u32),
             head: (head.start as u32, head.end as u32),

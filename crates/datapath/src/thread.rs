@@ -90,7 +90,8 @@ impl Io for Ports {
 
 struct Request {
     command: Command,
-    reply: Sender<Answer>,
+    /// None: nobody waits for the answer.
+    reply: Option<Sender<Answer>>,
 }
 
 /// A handle to a running worker. Dropping it stops the thread.
@@ -142,13 +143,26 @@ impl WorkerThread {
     /// [`Stopped`] where the thread has ended.
     pub fn call(&self, command: Command) -> Result<Answer, Stopped> {
         let (reply, answer) = bounded(1);
+        self.send(command, Some(reply))?;
+        answer.recv().map_err(|_| Stopped)
+    }
+
+    /// Gives the worker a command that brings its own way back, and does not wait.
+    ///
+    /// # Errors
+    /// [`Stopped`] where the thread has ended.
+    pub fn post(&self, command: Command) -> Result<(), Stopped> {
+        self.send(command, None)
+    }
+
+    fn send(&self, command: Command, reply: Option<Sender<Answer>>) -> Result<(), Stopped> {
         self.requests
             .as_ref()
             .ok_or(Stopped)?
             .send(Request { command, reply })
             .map_err(|_| Stopped)?;
         self.wake.wake();
-        answer.recv().map_err(|_| Stopped)
+        Ok(())
     }
 }
 
@@ -171,8 +185,11 @@ fn run(mut worker: Worker, inbox: &Receiver<Request>, wake: &EventFd) {
             match inbox.try_recv() {
                 Ok(request) => {
                     let answer = obey(&mut worker, &mut ports, request.command);
-                    // Whoever asked may have given up waiting; the command stands all the same.
-                    let _ = request.reply.send(answer);
+                    if let Some(reply) = request.reply {
+                        // Whoever asked may have given up waiting; the command stands all the
+                        // same.
+                        let _ = reply.send(answer);
+                    }
                 }
                 Err(crossbeam_channel::TryRecvError::Empty) => break,
                 Err(crossbeam_channel::TryRecvError::Disconnected) => return,
@@ -238,6 +255,8 @@ fn obey(worker: &mut Worker, ports: &mut Ports, command: Command) -> Answer {
         Command::SaGrant(sa, upto) => worker.sa_grant(sa, upto),
         Command::SaNextHop(sa, mac) => worker.sa_next_hop(sa, mac),
         Command::Policies(team, policies) => worker.policies(team, policies),
+        Command::Applications(grants) => worker.applications(grants),
+        Command::Application(tasks) => worker.application(tasks),
         Command::Snapshot => Answer::Snapshot(Box::new(worker.snapshot(now))),
     }
 }

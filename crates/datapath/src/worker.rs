@@ -16,6 +16,7 @@ use esprit_crypto::{Done, PoolEvent};
 use esprit_packet::{Pool as Buffers, RxFrame, Time};
 use esprit_port::{LinkEvent, Port, PortError};
 
+use crate::application::Applications;
 use crate::events::{Event, Events};
 use crate::flight::Flights;
 use crate::inbound::{Accepted, OpenDraft};
@@ -65,6 +66,7 @@ pub struct Worker {
     pub(crate) members: BTreeMap<u32, Member>,
     pub(crate) sas: Sas,
     pub(crate) flights: Flights,
+    pub(crate) applications: Applications,
     pub(crate) events: Events,
     pub(crate) link_epoch: u64,
     rx: Vec<RxFrame>,
@@ -89,6 +91,7 @@ impl Worker {
             members: BTreeMap::new(),
             sas: Sas::default(),
             flights: Flights::default(),
+            applications: Applications::default(),
             events,
             link_epoch: 0,
             rx: Vec::new(),
@@ -102,8 +105,8 @@ impl Worker {
         }
     }
 
-    /// One turn: links, completions, frames from the hosts, frames from the wire, the
-    /// completions of what was sealed and opened on the spot, and out with it all.
+    /// One turn: links, completions, frames from the hosts, frames from the wire, applications'
+    /// tasks, the completions of what was sealed and opened on the spot, and out with it all.
     pub fn step(&mut self, now: Time, io: &mut dyn Io) -> Progress {
         let mut links = core::mem::take(&mut self.links);
         io.links(&mut links);
@@ -116,11 +119,15 @@ impl Worker {
         busy |= self.handle_completions(now);
         busy |= self.take_from_hosts(now, io);
         busy |= self.take_from_wires(now, io);
+        busy |= self.take_from_applications(now);
         busy |= self.handle_completions(now);
         busy |= self.send(now, io);
         Progress {
             busy,
-            next: self.pool.timeout(),
+            next: [self.pool.timeout(), self.applications.timeout()]
+                .into_iter()
+                .flatten()
+                .min(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Nothing is decided here. Values cross as plain dicts, errors as the classes of
 //! `esprit.errors`, and the interpreter's lock is let go wherever a call waits.
 
+mod application;
 mod capture;
 mod dataplane;
 mod engine;
@@ -27,5 +28,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DROP_REASONS", reasons)?;
     module.add_class::<dataplane::DataPlane>()?;
     module.add_class::<capture::Capture>()?;
+    module.add_class::<application::AeadKey>()?;
+    module.add_class::<application::Requester>()?;
+    module.add_class::<application::Completions>()?;
     Ok(())
 }

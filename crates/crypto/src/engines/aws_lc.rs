@@ -138,10 +138,7 @@ pub fn work_alone(
                 return Outcome::BadIcv;
             };
             let (text, icv) = data.split_at(split);
-            match key
-                .ready()
-                .open_separate_gather(nonce, aad, text, icv, out)
-            {
+            match key.ready().open_separate_gather(nonce, aad, text, icv, out) {
                 Ok(()) => Outcome::Done,
                 Err(_) => {
                     out.fill(0);
