@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use esprit_crypto::{
-    APPLICATIONS, AeadKey, Direction, Done, EngineId, Grants, JobInput, Reject, Request, Wake,
+    APPLICATIONS, AeadKey, Direction, Done, EngineId, JobInput, Reject, Request, Wake,
 };
 use esprit_packet::{Buf, SharedBuf, Time};
 
@@ -157,12 +157,6 @@ impl Applications {
 }
 
 impl Worker {
-    /// Says what engines may do for applications.
-    pub fn applications(&mut self, grants: Grants) -> Answer {
-        self.pool.set_grants(APPLICATIONS, grants);
-        Answer::Done
-    }
-
     /// Takes tasks; they are given to the pool in the next steps.
     pub fn application(&mut self, tasks: Vec<Task>) -> Answer {
         self.applications.waiting.extend(tasks);

@@ -92,7 +92,7 @@ pub enum Command {
     /// Watches links by a new socket, and has the kernel look at them often.
     Links(LinkMonitor, LinkProber),
     /// Says what engines may do for applications' tasks.
-    Applications(Grants),
+    Applications(Box<Grants>),
     /// Does applications' tasks; each is answered over its own way back.
     Application(Vec<Task>),
     /// Asks for everything.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use esprit_crypto::{AeadKey, EngineId, Fault, Verified};
+use esprit_crypto::{APPLICATIONS, AeadKey, EngineId, Fault, Grants, Verified};
 use esprit_ipsec::replay::ReplayWindow;
 use esprit_ipsec::sad::{Direction, SaSpec};
 use esprit_ipsec::seq::SeqAllocator;
@@ -123,6 +123,12 @@ impl Worker {
     pub fn engine_remove(&mut self, now: Time, engine: EngineId) -> Answer {
         // Dropping it ends its threads; what it held is redone elsewhere.
         drop(self.pool.remove(now, engine, &self.buffers));
+        Answer::Done
+    }
+
+    /// What engines may do for applications' tasks.
+    pub fn applications(&mut self, grants: Grants) -> Answer {
+        self.pool.set_grants(APPLICATIONS, grants);
         Answer::Done
     }
 

@@ -264,7 +264,7 @@ fn obey(worker: &mut Worker, ports: &mut Ports, command: Command) -> Answer {
         Command::SaGrant(sa, upto) => worker.sa_grant(sa, upto),
         Command::SaNextHop(sa, mac) => worker.sa_next_hop(sa, mac),
         Command::Policies(team, policies) => worker.policies(team, policies),
-        Command::Applications(grants) => worker.applications(grants),
+        Command::Applications(grants) => worker.applications(*grants),
         Command::Application(tasks) => worker.application(tasks),
         Command::Snapshot => Answer::Snapshot(Box::new(worker.snapshot(now))),
     }
