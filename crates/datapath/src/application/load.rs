@@ -102,7 +102,7 @@ impl Histogram {
             seen += count;
             if seen >= wanted && count > 0 {
                 let (power, eighth) = (bucket / 8, bucket % 8);
-                return ((9 + eighth as u64) << power) >> 3;
+                return (9 + eighth as u64).saturating_mul(1 << (power - 3));
             }
         }
         0
