@@ -196,6 +196,9 @@ impl Worker {
     fn place(&mut self, now: Time, task: Task) -> Result<(), Task> {
         let request = Request {
             team: APPLICATIONS,
+            // Who has a key of its own has a share of its own.
+            flow: task.key.id() as u32,
+            weight: 1,
             key: task.key,
             direction: task.direction,
             input: task.input,
