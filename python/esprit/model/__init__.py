@@ -28,7 +28,15 @@ from esprit.model.spec import (
     TeamConfig,
     TeamSpec,
 )
-from esprit.model.state import Capabilities, EngineState, Load, MemberState, Rate, TeamState
+from esprit.model.state import (
+    Capabilities,
+    EngineState,
+    Load,
+    MemberState,
+    Rate,
+    TeamState,
+    Test,
+)
 
 __all__ = [
     "Announcement",
@@ -58,6 +66,7 @@ __all__ = [
     "TeamConfig",
     "TeamSpec",
     "TeamState",
+    "Test",
     "UdpEncap",
     "features",
 ]

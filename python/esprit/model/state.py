@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import ClassVar, Final
 
 from esprit.model.plan import Ask, Plan
 from esprit.model.spec import ProbeSpec, TeamSpec
@@ -91,6 +91,18 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Test:
+    """What a test of one algorithm and direction found; ``evidence`` says why it failed."""
+
+    __test__: ClassVar[bool] = False  # pytest collects no noun
+
+    algorithm: str
+    direction: str
+    passed: bool
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What an engine declares of itself. Nothing is assumed."""
 
@@ -139,6 +151,7 @@ class EngineState:
     health: Health = "untested"
     capabilities: Capabilities = Capabilities()
     rates: tuple[Rate, ...] = ()
+    tests: tuple[Test, ...] = ()
     latency_ns: int = 0
     seal: bool = True
     open: bool = True
