@@ -280,6 +280,7 @@ class MemberSnapshot(TypedDict):
     queued: int
     drops: dict[str, int]
     heard: bool
+    direct: int
     probes_sent: int
     probes_heard: int
     probes_missed: int

@@ -139,6 +139,7 @@ class FakePlane:
                     "queued": self.queued.get(number, 0),
                     "drops": {},
                     "heard": self.heard.get(number, True),
+                    "direct": 0,
                     "probes_sent": 9,
                     "probes_heard": 8,
                     "probes_missed": 1,
