@@ -170,9 +170,9 @@ async def test_who_can_send_a_foreign_address_is_asked_only_where_it_matters(
     bench: Bench,
 ) -> None:
     team = await bench.started()
-    assert not team.upkeep.measures
+    before = team.upkeep.measures
     await team.change({"delivery": "direct"})
-    assert team.upkeep.measures
+    assert (before, team.upkeep.measures) == (False, True)
     eth1 = team.members["eth1"].id
     bench.plane.foreign[eth1] = True
     await team.upkeep.measure()

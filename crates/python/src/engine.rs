@@ -6,7 +6,7 @@ use esprit_crypto::engines::asic::Asic;
 use esprit_crypto::engines::asic_model::AsicSpec;
 use esprit_crypto::engines::cpu::{CpuInline, CpuThreads};
 use esprit_crypto::rates::RateLine;
-use esprit_crypto::verify::{Verified, verify};
+use esprit_crypto::verify::{Refused, Verified, verify};
 use esprit_crypto::{Capabilities, Engine, Fault, Wake};
 use esprit_datapath::monotonic;
 use serde::{Deserialize, Serialize};
@@ -66,20 +66,25 @@ impl EngineSpec {
                 Box::new(engine)
             }
         };
-        let verified = verify(engine, &monotonic, &std::thread::yield_now)
-            .map_err(|refused| NativeError::Engine(self.name.clone(), refused.evidence))?;
-        let rates = verified.rates().lines();
-        let latency = rates.iter().map(|line| line.rate.latency_ns);
-        let report = EngineReport {
-            capabilities: verified.engine().capabilities().clone(),
-            latency_ns: latency.fold(0.0, f64::max) as u64,
-            rates,
-        };
-        Ok((verified, report))
+        test(engine).map_err(|refused| NativeError::Engine(self.name.clone(), refused.evidence))
     }
 }
 
-/// A fault by its name; `value` is every how many answers (`wrong`) or microseconds (`late`).
+/// Tests an engine, be it a new one or one that has worked, and calibrates it.
+pub fn test(engine: Box<dyn Engine>) -> Result<(Verified, EngineReport), Refused> {
+    let verified = verify(engine, &monotonic, &std::thread::yield_now)?;
+    let rates = verified.rates().lines();
+    let latency = rates.iter().map(|line| line.rate.latency_ns);
+    let report = EngineReport {
+        capabilities: verified.engine().capabilities().clone(),
+        latency_ns: latency.fold(0.0, f64::max) as u64,
+        rates,
+    };
+    Ok((verified, report))
+}
+
+/// A fault by its name; `value` is every how many answers (`wrong`) or microseconds (`late`), the
+/// per cent of its rate that are left (`sag`), nanoseconds (`coalesce`).
 pub fn fault(name: &str, value: u64) -> Result<Fault, NativeError> {
     Ok(match name {
         "die" => Fault::Die,
@@ -88,10 +93,15 @@ pub fn fault(name: &str, value: u64) -> Result<Fault, NativeError> {
             every: u32::try_from(value).unwrap_or(u32::MAX),
         },
         "late" => Fault::Late { by: value * 1_000 },
+        "sag" => Fault::Sag {
+            percent: u32::try_from(value).unwrap_or(u32::MAX),
+        },
+        "stick" => Fault::Stick,
+        "coalesce" => Fault::Coalesce { ns: value },
         "heal" => Fault::Heal,
         other => {
             return Err(NativeError::Value(format!(
-                "fault {other:?} does not exist: use die, hang, wrong, late or heal"
+                "fault {other:?} does not exist: use die, hang, wrong, late, sag, stick, coalesce or heal"
             )));
         }
     })
