@@ -51,8 +51,8 @@ async def seen(file: Path | None, *, verify: bool) -> list[InterfaceResource]:
 def _question(file: Path, *, verify: bool) -> Question:
     wanted = config.load(file)
     return Question(
-        allow=getattr(wanted.team, "allow", ()),
-        deny=getattr(wanted.team, "deny", ()),
+        allow=wanted.team.allow,
+        deny=wanted.team.deny,
         engines={m.interface: m.engine for m in wanted.members if m.engine is not None},
         verify=verify,
     )

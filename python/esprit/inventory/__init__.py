@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from esprit.control.checks import check_member
 from esprit.errors import InterfaceError
 from esprit.inventory import engines as testing
 from esprit.inventory.asking import SYSFS, Asking, read
@@ -118,6 +117,9 @@ async def _look(netlink: Netlink, link: Link, asks: Asks, wanted: Question) -> I
 async def _verdict(
     netlink: Netlink, found: Identity, name: str, wanted: Question
 ) -> tuple[str, str]:
+    # The control plane asks the rules here, so it is not loaded before it asks.
+    from esprit.control.checks import check_member
+
     ruled = refusal(found, wanted.allow, wanted.deny)
     if ruled is not None:
         return ruled, _RULE_REMEDY

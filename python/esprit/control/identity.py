@@ -1,0 +1,82 @@
+"""Which interface is which: by what is burnt into it, not by a name that may change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from esprit.control import ethtool
+from esprit.inventory.rules import Identity, refusal
+
+if TYPE_CHECKING:
+    from esprit.control.netlink import Link
+
+__all__ = ["Identity", "Mark", "driver", "identity", "mark", "refusal"]
+
+_SYSFS = Path("/sys/class/net")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """By what an interface is known again.
+
+    A NIC is known by the address that is burnt in, or else by its place on the bus and its
+    driver. A virtual interface has neither and is known by its name and kind.
+    """
+
+    interface: str
+    kind: str | None
+    permanent: str | None
+    bus: str | None
+    driver: str | None
+
+    def is_of(self, other: Mark) -> bool:
+        """Whether both are the same device."""
+        if self.permanent is not None or other.permanent is not None:
+            return self.permanent == other.permanent
+        if self.bus is not None or other.bus is not None:
+            return (self.bus, self.driver) == (other.bus, other.driver)
+        return (self.interface, self.kind) == (other.interface, other.kind)
+
+
+def mark(link: Link) -> Mark:
+    """By what this interface will be known again."""
+    return Mark(
+        interface=link.name,
+        kind=link.kind,
+        permanent=link.permanent,
+        bus=link.bus,
+        driver=driver(link.name) if link.bus is not None else None,
+    )
+
+
+def driver(interface: str) -> str | None:
+    """The kernel's driver; none for a virtual interface."""
+    path = _SYSFS / interface / "device" / "driver"
+    return path.resolve().name if path.exists() else None
+
+
+def identity(link: Link) -> Identity:
+    """What an interface is, from sysfs and its driver."""
+    folder = _SYSFS / link.name / "device"
+    parts = _read(folder / "subsystem_vendor"), _read(folder / "subsystem_device")
+    return Identity(
+        interface=link.name,
+        kind=link.kind or "physical",
+        driver=driver(link.name) or link.kind,
+        bus=link.bus,
+        vendor=_read(folder / "vendor"),
+        device=_read(folder / "device"),
+        subsystem=f"{parts[0]}:{parts[1]}" if all(parts) else None,
+        revision=_read(folder / "revision"),
+        firmware=ethtool.firmware(link.name),
+    )
+
+
+def _read(path: Path) -> str | None:
+    """A line of sysfs; none where the device does not say."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip() or None
+    except OSError:
+        return None
