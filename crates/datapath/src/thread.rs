@@ -99,6 +99,8 @@ pub struct WorkerThread {
     requests: Option<Sender<Request>>,
     wake: Arc<EventFd>,
     thread: Option<JoinHandle<()>>,
+    /// Where the thread lives: in a child of this process there is none.
+    process: u32,
 }
 
 /// The worker's thread has ended: its doors are closed.
@@ -134,6 +136,7 @@ impl WorkerThread {
             requests: Some(requests),
             wake,
             thread: Some(thread),
+            process: std::process::id(),
         })
     }
 
@@ -158,6 +161,7 @@ impl WorkerThread {
     fn send(&self, command: Command, reply: Option<Sender<Answer>>) -> Result<(), Stopped> {
         self.requests
             .as_ref()
+            .filter(|_| self.process == std::process::id())
             .ok_or(Stopped)?
             .send(Request { command, reply })
             .map_err(|_| Stopped)?;
@@ -168,6 +172,11 @@ impl WorkerThread {
 
 impl Drop for WorkerThread {
     fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // After a fork there is nobody to wait for, and locks may stay taken for good.
+            core::mem::forget((self.requests.take(), self.thread.take()));
+            return;
+        }
         self.requests = None;
         self.wake.wake();
         if let Some(thread) = self.thread.take() {

@@ -335,6 +335,38 @@ def policy_delete(name: Name, team: TeamName = None) -> None:
 
 
 @app.command()
+def load(
+    size: Annotated[int, typer.Option(help="Bytes of a message, 1 to 65536.")] = 1400,
+    seconds: Annotated[float, typer.Option(help="For so long.")] = 5.0,
+    rate: Annotated[
+        str | None, typer.Option(help='Bits per second, such as "1G"; else all there is room for.')
+    ] = None,
+    algorithm: Annotated[str, typer.Option(help="Which cipher.")] = "aes-128-gcm-16",
+    work: Annotated[str, typer.Option(help="seal or open")] = "seal",
+    packets: Annotated[int | None, typer.Option(help="Messages in a job, 1 to 64.")] = None,
+    window: Annotated[int | None, typer.Option(help="Jobs in flight, 1 to 256.")] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="In this process, without a team.")
+    ] = False,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="With --local: asic:2G (simulated) or cpu:2; else the processors."),
+    ] = None,
+    team: TeamName = None,
+    json: Json = False,
+) -> None:
+    """Load the pool with applications' tasks, and say what it managed and who did it."""
+    from esprit.cli import load as loading
+    from esprit.crypto.load import Load
+
+    table = {"algorithm": algorithm, "work": work, "size": size, "seconds": seconds}
+    given = {"rate_bps": rate and loading.rate(rate), "packets": packets, "window": window}
+    wanted = Load.from_table({**table, **given})
+    found = loading.local(wanted, engine or ()) if local else loading.remote(wanted, team)
+    render.as_json(found) if json else loading.show(found)
+
+
+@app.command()
 def monitor(team: TeamName = None, json: Json = False) -> None:
     """Print events as they happen, until the team ends."""
 

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
         EngineVerified,
         Event,
         FaultName,
-        Grants,
         MemberAdded,
         MemberSpec,
         Plan,
@@ -63,9 +62,6 @@ class DataPlane(Protocol):
 
     def publish(self, plan: "Plan") -> int:
         """Put a Plan in force."""
-
-    def applications(self, grants: "Grants") -> None:
-        """Say what engines may do for applications' tasks."""
 
     def sa_add(self, spec: "SaSpec", key: bytes) -> None:
         """Add a security association."""
