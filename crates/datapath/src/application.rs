@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use esprit_crypto::{
-    APPLICATIONS, AeadKey, Direction, Done, EngineId, Grants, JobInput, Reject, Request, Wake,
+    APPLICATIONS, AeadKey, Direction, Done, EngineId, JobInput, Reject, Request, Wake,
 };
 use esprit_packet::{Buf, SharedBuf, Time};
 
@@ -157,12 +157,6 @@ impl Applications {
 }
 
 impl Worker {
-    /// Says what engines may do for applications.
-    pub fn applications(&mut self, grants: Grants) -> Answer {
-        self.pool.set_grants(APPLICATIONS, grants);
-        Answer::Done
-    }
-
     /// Takes tasks; they are given to the pool in the next steps.
     pub fn application(&mut self, tasks: Vec<Task>) -> Answer {
         self.applications.waiting.extend(tasks);
@@ -200,12 +194,16 @@ impl Worker {
 
     /// Gives one task to the pool; it comes back where there is no room for it now.
     fn place(&mut self, now: Time, task: Task) -> Result<(), Task> {
+        // Fairness is among keys: an application with many tasks under one does not starve another.
+        let flow = task.key.id() as u32;
         let request = Request {
             team: APPLICATIONS,
             key: task.key,
             direction: task.direction,
             input: task.input,
             member: None,
+            flow,
+            weight: 1,
         };
         match self.pool.submit(now, &self.buffers, request) {
             Ok((ticket, _)) => {

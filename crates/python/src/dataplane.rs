@@ -308,7 +308,8 @@ impl DataPlane {
 
     fn applications(&self, py: Python<'_>, grants: &Bound<'_, PyAny>) -> Result<(), NativeError> {
         let grants: Grants = read("grants", grants)?;
-        self.call(py, Command::Applications(grants)).map(drop)
+        self.call(py, Command::Applications(Box::new(grants)))
+            .map(drop)
     }
 
     fn sa_add(
