@@ -30,7 +30,7 @@ impl Plane {
             spill_ns: [2_000_000, 20_000_000, 20_000_000],
             verify_every: 0,
         };
-        thread.call(Command::Applications(grants)).unwrap();
+        thread.call(Command::Applications(Box::new(grants))).unwrap();
         Self { thread, wake }
     }
 
