@@ -36,6 +36,8 @@ struct Receiver {
     socket: UdpSocket,
     streams: BTreeMap<u32, Ledger>,
     foreign: u64,
+    /// When the latest of the packets that came was sent.
+    latest: u64,
     records: VecDeque<Record>,
     file: Option<BufWriter<File>>,
 }
@@ -52,6 +54,7 @@ pub fn receive(port: u16, options: &Options) -> io::Result<()> {
         socket: listen(port)?,
         streams: BTreeMap::new(),
         foreign: 0,
+        latest: 0,
         records: VecDeque::new(),
         file,
     };
@@ -83,6 +86,7 @@ impl Receiver {
         let Self {
             streams,
             foreign,
+            latest,
             records,
             file,
             ..
@@ -101,6 +105,7 @@ impl Receiver {
                 *foreign += 1;
                 return;
             }
+            *latest = packet.sent.max(*latest);
             if file.is_some() {
                 if records.len() == KEPT {
                     records.pop_front();
@@ -157,6 +162,7 @@ impl Receiver {
                 (stream.to_string(), json!({"next": ledger.next, "received": ledger.distinct}))
             }).collect::<serde_json::Map<_, _>>(),
             "foreign": self.foreign,
+            "latest": self.latest,
             "overflows": drops(&self.socket)?,
         }))
     }
