@@ -185,12 +185,7 @@ def _judge(
             "load": load.report(),
             "whereabouts": asdict(load.whereabouts),
             "seen": {
-                port: {
-                    "frames": one.frames,
-                    "plain": one.plain,
-                    "found": one.found,
-                    "drops": one.drops,
-                }
+                port: {name: getattr(one, name) for name in ("frames", "plain", "found", "drops")}
                 for port, one in seen.items()
             },
         },
