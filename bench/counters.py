@@ -89,7 +89,8 @@ class Whereabouts:
     before_us: int
     #: With a reason and a counter, in left's team.
     counted: int
-    #: In left's hands, with no counter: there must be none.
+    #: In left's hands, with no counter: there must be none. Less than none are other packets that
+    #: the virtual NIC had no room for, such as the host's own multicast.
     uncounted: int
     #: After our process gave them to the kernel, and before right's team accepted them.
     link: int

@@ -121,7 +121,7 @@ class Load:
             found.append(f"{self.received['duplicates']} packets came twice")
         if order and self.received["reordered"]:
             found.append(f"{self.received['reordered']} packets came out of order")
-        if self.whereabouts.uncounted:
+        if self.whereabouts.uncounted > 0:
             found.append(f"{self.whereabouts.uncounted} packets were lost in our hands, uncounted")
         for reason in ("icv", "trailer", "inner-malformed"):
             if self.counts.right.get(reason):
