@@ -13,6 +13,18 @@ from bench.tools import Program
 from bench.trial import say
 from esprit.demo.teams import ADDRESS
 
+#: Reasons by which the peer drops a packet that has a wrong byte somewhere.
+CORRUPT = (
+    "malformed",
+    "header-checksum",
+    "esp-malformed",
+    "no-sa",
+    "icv",
+    "trailer",
+    "inner-malformed",
+    "inbound-policy",
+)
+
 
 class Load:
     """A sender and a receiver at work; when the block is over, what became of every packet."""
@@ -123,7 +135,7 @@ class Load:
             found.append(f"{self.received['reordered']} packets came out of order")
         if self.whereabouts.uncounted > 0:
             found.append(f"{self.whereabouts.uncounted} packets were lost in our hands, uncounted")
-        for reason in ("icv", "trailer", "inner-malformed"):
+        for reason in CORRUPT:
             if self.counts.right.get(reason):
                 found.append(f"the peer dropped {self.counts.right[reason]} packets: {reason}")
         return found

@@ -1,18 +1,26 @@
 """A saturated pool of simulated engines: which share of the sum of their rates is reached.
 
 More is offered than the engines can do together, in super-frames, and no processor core takes what
-is left. What each engine did is read from its counters over a steady stretch.
+is left. What each engine did is read from its counters over a steady stretch. With `--tasks` it is
+applications' tasks that saturate the pool, made by `esprit load`, and no packet at all.
 """
 
 import argparse
 import asyncio
+import json
+import signal
+import sys
 import time
 from dataclasses import asdict
+from typing import Any
 
 from bench.figures import distribution, figure
+from bench.lab import BenchError
 from bench.load import Load
 from bench.pair import Pair, Side, pair
 from bench.trial import Result, Trial, say
+from esprit.demo.lab import tell
+from esprit.demo.teams import TEAM
 
 SIZE, GSO = 1300, 40
 GOAL = 0.95
@@ -30,6 +38,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=SIZE)
     parser.add_argument("--native", action="store_true", help="ESP without UDP")
     parser.add_argument("--mode", default="active-backup")
+    parser.add_argument("--tasks", action="store_true", help="applications' tasks, not packets")
 
 
 def bits(rate: str) -> float:
@@ -49,42 +58,107 @@ async def run(arguments: argparse.Namespace) -> Result:
         ],
         team={"software": "never", "mode": arguments.mode},
     )
-    rate = int(total * arguments.offered / 8 / arguments.size)
-    rounds = []
+    wrong: list[str] = []
     async with pair(side, programs=arguments.programs, udp=not arguments.native) as found:
-        async with Load.on(
-            found, rate=rate, size=arguments.size, gso=GSO, flows=4, tick_us=500
-        ) as load:
-            await asyncio.sleep(WARM_UP)
-            for number in range(arguments.rounds):
-                one = await _stretch(found, arguments.seconds)
-                rounds.append(one)
-                say(
-                    f"round {number + 1}: "
-                    + ", ".join(f"{name} {rate / 1e9:.3f} Gbit/s" for name, rate in one.items())
-                )
+        work = _by_tasks if arguments.tasks else _by_packets
+        rounds, offered, more = await work(found, arguments, total, wrong)
         engines = {name: engine.resource for name, engine in found.left.engines.items()}
     shares = [sum(one.values()) / total for one in rounds]
     own = {name: distribution([one[name] / rates[name] for one in rounds]) for name in rates}
-    figures = {"share": distribution(shares), "engines": own}
+    share = distribution(shares)
     by_engine = ", ".join(f"{name} {figure(part['p50'])}" for name, part in own.items())
-    offered = load.rate * arguments.size * 8
     return Result(
         line=(
-            f"{figure(sorted(shares)[len(shares) // 2], '', 3)} of {total / 1e9:g} Gbit/s reached "
+            f"{figure(share['p50'], '', 3)} of {total / 1e9:g} Gbit/s reached "
             f"(median of {len(shares)}, least {figure(min(shares), '', 3)}; goal {GOAL:g}); "
-            f"of their own rates: {by_engine}; offered {offered / 1e9:.2f} Gbit/s, before us "
-            f"{load.counts.tap:,} packets, refused {sum(load.counts.left.values()):,}"
+            f"of their own rates: {by_engine}; {offered}"
         ),
-        wrong=load.wrong(),
+        wrong=wrong,
         data={
-            "figures": figures,
+            "figures": {"share": share, "engines": own},
             "rounds": rounds,
             "engines": engines,
-            "load": load.report(),
-            "whereabouts": asdict(load.whereabouts),
+            **more,
         },
     )
+
+
+Rounds = list[dict[str, float]]
+
+
+async def _by_packets(
+    found: Pair, arguments: argparse.Namespace, total: float, wrong: list[str]
+) -> tuple[Rounds, str, dict[str, Any]]:
+    rounds = []
+    rate = int(total * arguments.offered / 8 / arguments.size)
+    async with Load.on(
+        found, rate=rate, size=arguments.size, gso=GSO, flows=4, tick_us=500
+    ) as load:
+        await asyncio.sleep(WARM_UP)
+        for number in range(arguments.rounds):
+            rounds.append(await _stretch(found, arguments.seconds))
+            _tell(number, rounds[-1])
+    wrong += load.wrong()
+    offered = (
+        f"offered {load.rate * arguments.size * 8 / 1e9:.2f} Gbit/s, before us "
+        f"{load.counts.tap:,} packets, refused {sum(load.counts.left.values()):,}"
+    )
+    return rounds, offered, {"load": load.report(), "whereabouts": asdict(load.whereabouts)}
+
+
+async def _by_tasks(
+    found: Pair, arguments: argparse.Namespace, total: float, wrong: list[str]
+) -> tuple[Rounds, str, dict[str, Any]]:
+    del total
+    rounds, reports = [], []
+    # The command asks the daemon to make the load, so what is measured is no command's start.
+    seconds = WARM_UP + arguments.seconds + WARM_UP
+    for number in range(arguments.rounds):
+        command = ["-m", "esprit", "load", "-j", "--team", TEAM, "--size", str(arguments.size)]
+        process = await asyncio.create_subprocess_exec(
+            *found.sender.inside(sys.executable, *command, "--seconds", f"{seconds:g}"),
+            stdout=asyncio.subprocess.PIPE,
+            env=found.teams["left"].environment,
+            process_group=0,
+        )
+        try:
+            await _until_busy(found)
+            await asyncio.sleep(WARM_UP / 2)
+            rounds.append(await _stretch(found, arguments.seconds))
+            said, _ = await process.communicate()
+        finally:
+            tell(process, signal.SIGKILL)
+            await process.wait()
+        if process.returncode:
+            raise BenchError(f"esprit load ended with {process.returncode}; see above")
+        reports.append(json.loads(said))
+        _tell(number, rounds[-1])
+    for report in reports:
+        for what in ("lost", "bad"):
+            if report[what]:
+                wrong.append(f"{report[what]} messages of applications {what}")
+    reached = ", ".join(f"{report['reached']:.3f}" for report in reports)
+    return rounds, f"of the measured rates, as esprit load has it: {reached}", {"tasks": reports}
+
+
+async def _until_busy(found: Pair) -> None:
+    """Waits until the engines are given something to do.
+
+    Raises:
+        BenchError: they are not.
+    """
+    _, before = await _bytes(found)
+    for _ in range(500):
+        await asyncio.sleep(0.02)
+        _, now = await _bytes(found)
+        if now != before:
+            return
+    raise BenchError("esprit load gives the engines nothing to do")
+
+
+def _tell(number: int, one: dict[str, float]) -> None:
+    told = ", ".join(f"{name} {rate / 1e9:.3f} Gbit/s" for name, rate in one.items())
+    say(f"round {number + 1}: {told}")
 
 
 async def _stretch(found: Pair, seconds: float) -> dict[str, float]:
