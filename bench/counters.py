@@ -1,5 +1,6 @@
 """The two teams' counters, and where a packet that did not arrive was lost."""
 
+import re
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,6 +12,7 @@ from esprit.demo.losses import drops
 #: carried what a trial sends.
 FOREIGN = frozenset({"not-for-us", "duplicate", "looped", "keepalive", "dummy"})
 #: Reasons by which the peer refuses what its replay window has seen or has left behind.
+_SOCKET_DROPS = re.compile(r"skmem:\([^)]*,d(\d+)\)")
 REPLAY = ("replay-duplicate", "replay-too-old")
 
 
@@ -18,6 +20,12 @@ def tap_drops(host: Host, interface: str) -> int:
     """Packets of the host's for which the virtual NIC's queue had no room."""
     (link,) = host.show("-s", "link", "show", "dev", interface)
     return int(link["stats64"]["tx"]["dropped"])
+
+
+def socket_drops(host: Host) -> int:
+    """Frames for which the packet sockets of a host had no room: its team was too slow."""
+    told = host.run("ss", "--packet", "--memory", "--no-header")
+    return sum(int(count) for count in _SOCKET_DROPS.findall(told))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +42,11 @@ class Counts:
     accepted: int
     #: Packets that left's virtual NIC had no room for.
     tap: int
+    #: Frames that right's members brought and its team did not read in time.
+    unread: int
 
     @classmethod
-    def of(cls, left: esprit.Team, right: esprit.Team, tap: int) -> Self:
+    def of(cls, left: esprit.Team, right: esprit.Team, *, tap: int, unread: int) -> Self:
         """What two teams said when they were asked last."""
         out = [sa.resource for sa in left.sas.values() if sa.resource["dir"] == "out"]
         into = [sa.resource for sa in right.sas.values() if sa.resource["dir"] == "in"]
@@ -47,6 +57,7 @@ class Counts:
             numbered=sum(sa["seq"] - 1 for sa in out),
             accepted=sum(sa["packets"] for sa in into),
             tap=tap,
+            unread=unread,
         )
 
     def since(self, before: "Counts") -> "Counts":
@@ -58,6 +69,7 @@ class Counts:
             numbered=self.numbered - before.numbered,
             accepted=self.accepted - before.accepted,
             tap=self.tap - before.tap,
+            unread=self.unread - before.unread,
         )
 
     @property
@@ -94,7 +106,9 @@ class Whereabouts:
     uncounted: int
     #: After our process gave them to the kernel, and before right's team accepted them.
     link: int
-    #: In right: its socket or its virtual NIC.
+    #: Of these, frames that right's team did not read in time; a super-frame is one.
+    unread: int
+    #: In right, after it accepted them: its virtual NIC, or the receiver's socket.
     peer: int
 
     @classmethod
@@ -114,5 +128,6 @@ class Whereabouts:
             counted=counted,
             uncounted=sent - counts.tap - counts.sealed - counted,
             link=counts.sealed - counts.accepted,
+            unread=counts.unread,
             peer=peer,
         )

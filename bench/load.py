@@ -150,6 +150,7 @@ class Load:
             "sealed": self.counts.sealed,
             "accepted": self.counts.accepted,
             "before_us": self.counts.tap,
+            "unread": self.counts.unread,
         }
 
 

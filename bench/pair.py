@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import esprit
-from bench.counters import Counts, tap_drops
+from bench.counters import Counts, socket_drops, tap_drops
 from bench.heard import Heard
 from bench.lab import BenchError
 from bench.tools import Numbered, Program, numbered
@@ -83,8 +83,12 @@ class Pair:
         """Both teams' counters, now."""
         await self.left.refresh()
         await self.right.refresh()
-        dropped = await asyncio.to_thread(tap_drops, self.sender, TEAM)
-        return Counts.of(self.left, self.right, dropped)
+        return Counts.of(
+            self.left,
+            self.right,
+            tap=await asyncio.to_thread(tap_drops, self.sender, TEAM),
+            unread=await asyncio.to_thread(socket_drops, self.receiver),
+        )
 
     async def pull(self, interface: str) -> None:
         """Pulls the cable of one of left's members."""

@@ -53,6 +53,7 @@ class Pull:
     ours: dict[str, int]
     peer: dict[str, int]
     before_us: int
+    unread: int
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +121,7 @@ async def _pull(found: Pair, load: Load, links: Links, settle: float) -> Pull:
         ours=counts.left,
         peer=counts.right,
         before_us=counts.tap,
+        unread=counts.unread,
     )
 
 
@@ -131,7 +133,7 @@ def _judge(
     seen: Mapping[str, Seen],
 ) -> Result:
     gaps, silences, since_pull, decided = [], [], [], []
-    lost, by_link, ours, elsewhere = [], [], [], []
+    lost, by_link, ours, elsewhere, under_way = [], [], [], [], []
     wrong = []
     for pull in pulls:
         one = gap(read(records, pull.start, pull.count), pull.event)
@@ -143,11 +145,13 @@ def _judge(
         since_pull.append((one.first.arrived - pull.pulled) / MS)
         if pull.takeover is not None:
             decided.append((pull.takeover - pull.event) / MS)
-        known = sum(pull.ours.values()) + pull.before_us + sum(pull.peer.values())
+        there = pull.before_us + pull.unread + sum(pull.peer.values())
+        known = sum(pull.ours.values()) + there
         lost.append(one.lost + one.lost_after)
         ours.append(sum(pull.ours.values()))
         by_link.append(max(0, one.lost + one.lost_after - known))
-        elsewhere.append(pull.before_us + sum(pull.peer.values()))
+        elsewhere.append(there)
+        under_way.append((one.last.arrived - one.last.sent) / MS)
     held = sum(pull.ours.get("port-down", 0) for pull in pulls)
     if held:
         wrong.append(f"{held} packets were lost in our queues when a link fell")
@@ -167,6 +171,7 @@ def _judge(
         "lost_by_link": distribution(by_link),
         "lost_by_us": distribution(ours),
         "lost_elsewhere": distribution(elsewhere),
+        "under_way_ms": distribution(under_way),
     }
     listened = "nobody listened" if not seen else f"plaintext 0 (unheard frames {drops})"
     return Result(
@@ -176,6 +181,7 @@ def _judge(
             f"gap after the event {spread(figures['gap_ms'], 'ms')} (goal p99 {GOAL_MS:g} ms); "
             f"lost a pull {spread(figures['lost'], '', 0)}, of these in the link's hands "
             f"{spread(figures['lost_by_link'], '', 0)}, in ours {figure(sum(ours), '', 0)}; "
+            f"a packet was under way for {figure(figures['under_way_ms']['p50'], 'ms')}; "
             f"duplicates {load.received['duplicates']}, {listened}"
         ),
         wrong=wrong,

@@ -15,6 +15,7 @@ def counts(**changed: object) -> Counts:
         "numbered": 0,
         "accepted": 0,
         "tap": 0,
+        "unread": 0,
     }
     return Counts(**values | changed)  # type: ignore[arg-type]
 
