@@ -7,6 +7,7 @@ mod capture;
 mod dataplane;
 mod engine;
 mod error;
+mod sim;
 
 use esprit_datapath::DropReason;
 use pyo3::prelude::*;
@@ -27,5 +28,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DROP_REASONS", reasons)?;
     module.add_class::<dataplane::DataPlane>()?;
     module.add_class::<capture::Capture>()?;
+    module.add_class::<sim::Simulation>()?;
     Ok(())
 }
