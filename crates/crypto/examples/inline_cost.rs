@@ -102,6 +102,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     direction: Direction::Seal,
                     input: input.clone(),
                     member: Some(4),
+                    flow: 0,
+                    weight: 1,
                 };
                 let now = Time(u64::from(turn));
                 if pool.submit(now, &buffers, request).is_err() {

@@ -108,6 +108,19 @@ pub enum Fault {
         /// By this many nanoseconds.
         by: u64,
     },
+    /// Its rate sags: jobs that it takes from here on are worked on more slowly.
+    Sag {
+        /// What is left of the rate, in per cent; 0 counts as 1.
+        percent: u32,
+    },
+    /// Its queue does not move: jobs are taken and none is begun, what is done already comes back.
+    /// When it heals it goes on where it was.
+    Stick,
+    /// Completions are gathered and told together.
+    Coalesce {
+        /// At the most for this many nanoseconds.
+        ns: u64,
+    },
     /// No faults from here on. Only a reset revives what died.
     Heal,
 }

@@ -29,6 +29,17 @@ pub enum Health {
 }
 
 impl Health {
+    /// As it stands in snapshots.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Suspect => "suspect",
+            Self::Hung => "hung",
+            Self::Quarantined => "quarantined",
+        }
+    }
+
     /// Whether it is given jobs.
     #[must_use]
     pub const fn usable(self) -> bool {

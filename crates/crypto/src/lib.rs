@@ -23,6 +23,7 @@ pub mod key;
 pub mod placement;
 pub mod pool;
 pub mod rates;
+pub mod seats;
 pub mod verify;
 
 pub use engine::{Capabilities, Engine, Fault, Kind, Transfer, Wake};
@@ -30,6 +31,8 @@ pub use grants::{APPLICATIONS, Class, EngineId, Grant, Grants};
 pub use health::Health;
 pub use job::{BadOp, Job, JobInput, MAX_OPS, Op, Shape};
 pub use key::{AeadKey, Algorithm, Direction, ICV_LEN, KeyError};
+pub use placement::{Ask, Candidate, Placer, Verdict};
 pub use pool::{Done, EngineSnapshot, LostReason, Pool, PoolEvent, Reject, Request};
 pub use rates::{Rate, Rates};
+pub use seats::MAX_ENGINES;
 pub use verify::{Refused, Verified, verify};

@@ -32,12 +32,16 @@ use esprit_packet::{Buf, Pool as Buffers, Time};
 
 use crate::engine::{Engine, Fault, Wake};
 use crate::grants::{APPLICATIONS, EngineId, Grants};
-use crate::job::{Job, JobInput, Shape, memory};
-use crate::key::{AeadKey, Direction};
-use crate::placement::{Ask, Choice, Lanes, MAX_ENGINES};
+use crate::job::{Job, JobInput, MAX_OPS, Shape, memory};
+use crate::key::{AeadKey, Algorithm, Direction};
+use crate::placement::board::Board;
+use crate::placement::explain::{Known, candidates};
+use crate::placement::lanes::Lanes;
+use crate::placement::{Ask, Candidate, Choice, Placer, Verdict};
 use crate::pool::audit::Auditor;
 use crate::pool::flights::Flights;
 use crate::pool::seat::Seat;
+use crate::seats::{MAX_ENGINES, SeatSet};
 use crate::verify::Verified;
 
 pub use report::{Done, EngineSnapshot, LostReason, PoolEvent, Reject};
@@ -61,6 +65,16 @@ const MISSES: usize = 32;
 /// aws-lc does in some 100 µs.
 const QUANTUM: u64 = 256 * 1024;
 
+/// A packet as most are where there are many: of the usual MTU, with its headers.
+const TYPICAL_BYTES: u64 = 1400;
+
+/// What a job costs besides its operations, on the worker: some 300 ns (`examples/inline_cost.rs`),
+/// and as much again for its way through a device's queue.
+const JOB_NS: u64 = 600;
+
+/// That is to be one part in so many of a job at most: ten per cent.
+const OVERHEAD_SHARE: u64 = 10;
+
 /// A job to be done.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -74,6 +88,10 @@ pub struct Request {
     pub input: Arc<JobInput>,
     /// Whose traffic: that member's own engine comes first.
     pub member: Option<u32>,
+    /// What it belongs to, an SA's number: flows of a class share what waits for an engine.
+    pub flow: u32,
+    /// The flow's share against others': 1, unless it is to have more; 0 counts as 1.
+    pub weight: u16,
 }
 
 struct Team {
@@ -85,6 +103,9 @@ struct Team {
 /// All verified engines of the host, and what they have. Lives on one thread.
 pub struct Pool {
     seats: Vec<Seat>,
+    /// What placement reads of them.
+    board: Board,
+    placer: Option<Box<dyn Placer>>,
     teams: Vec<Team>,
     flights: Flights,
     /// Tickets of flights that no engine has, in the order of their need.
@@ -104,6 +125,8 @@ impl Pool {
     pub fn new(wake: Arc<dyn Wake>) -> Self {
         Self {
             seats: Vec::new(),
+            board: Board::default(),
+            placer: None,
             teams: Vec::new(),
             flights: Flights::default(),
             waiting: VecDeque::new(),
@@ -126,11 +149,13 @@ impl Pool {
     /// first. It works once grants name it.
     ///
     /// # Panics
-    /// At the 65th engine: sets of engines are bits of a `u64`.
+    /// Beyond [`MAX_ENGINES`].
     pub fn admit(&mut self, id: EngineId, verified: Verified) {
         drop(self.take_out(id));
-        assert!(self.seats.len() < MAX_ENGINES, "65 engines in one pool");
-        self.seats.push(Seat::new(id, verified));
+        assert!(self.seats.len() < MAX_ENGINES, "too many engines");
+        let seat = Seat::new(id, verified);
+        self.board.push(&seat.capabilities, &seat.rates);
+        self.seats.push(seat);
         self.compile();
         self.retry_at = Some(Time::ZERO);
     }
@@ -171,8 +196,8 @@ impl Pool {
         self.teams.retain(|at| at.id != team);
     }
 
-    /// Places a job on an engine. Answers its ticket and the engine; its end comes by
-    /// [`Pool::poll`].
+    /// Places a job on an engine. Answers its ticket and the engine, none while it waits for one;
+    /// its end comes by [`Pool::poll`].
     ///
     /// # Errors
     /// The request back, with the reason, where it cannot be placed now.
@@ -185,7 +210,7 @@ impl Pool {
         now: Time,
         buffers: &Buffers,
         request: Request,
-    ) -> Result<(u64, EngineId), (Request, Reject)> {
+    ) -> Result<(u64, Option<EngineId>), (Request, Reject)> {
         let shape = match request.input.measure(request.direction) {
             Ok(shape) => shape,
             Err(bad) => panic!("{bad}"),
@@ -198,9 +223,11 @@ impl Pool {
             memory: memory(&request.input, shape.dst_len),
             member: request.member,
             application: request.team == APPLICATIONS,
-            exclude: 0,
+            exclude: SeatSet::EMPTY,
+            closed: SeatSet::EMPTY,
         };
-        let mut choice = match self.choose(request.team, &ask) {
+        let mut full = SeatSet::EMPTY;
+        let mut choice = match self.choose(request.team, &ask, &mut full) {
             Ok(choice) => choice,
             Err(reject) => return Err((request, reject)),
         };
@@ -215,15 +242,15 @@ impl Pool {
             let seat = choice.seat;
             if self.seats[seat].is_synchronous() {
                 let ticket = self.submit_now(now, request, dst, &choice, &ask);
-                return Ok((ticket, self.seats[seat].id));
+                return Ok((ticket, Some(self.seats[seat].id)));
             }
             (request, dst) = match self.submit_later(now, request, dst, &choice, &ask) {
-                Ok(ticket) => return Ok((ticket, self.seats[seat].id)),
+                Ok(ticket) => return Ok((ticket, Some(self.seats[seat].id))),
                 Err(refused) => refused,
             };
             // Full in a way that its declared bounds do not show: the next one.
-            ask.exclude |= 1 << seat;
-            choice = match self.choose(request.team, &ask) {
+            ask.exclude.insert(seat);
+            choice = match self.choose(request.team, &ask, &mut full) {
                 Ok(choice) => choice,
                 Err(_) => return Err((request, Reject::Full)),
             };
@@ -282,17 +309,80 @@ impl Pool {
     pub fn snapshot(&self, now: Time) -> Vec<EngineSnapshot> {
         self.seats
             .iter()
-            .map(|seat| EngineSnapshot {
+            .enumerate()
+            .map(|(at, seat)| EngineSnapshot {
                 engine: seat.id.0,
-                health: seat.standing.health,
+                health: seat.health(),
                 outstanding: seat.outstanding.len(),
-                backlog_ns: seat.standing.load.backlog_ns(now),
-                memory: seat.standing.load.memory,
+                backlog_ns: self.board.at(at).backlog_ns(now),
+                memory: self.board.at(at).memory,
                 counters: seat.counters,
-                capabilities: seat.standing.capabilities.clone(),
-                rates: seat.standing.rates.lines(),
+                capabilities: seat.capabilities.clone(),
+                rates: seat.rates.lines(),
             })
             .collect()
+    }
+
+    /// What placement would think of every engine for a job of `team` as `ask` has it, at `now`, in
+    /// the order in which they are asked.
+    #[must_use]
+    pub fn explain(&self, now: Time, team: u32, ask: &Ask) -> Vec<Candidate> {
+        let ask = Ask { now, ..*ask };
+        let Some(team) = self.team(team) else {
+            return Vec::new();
+        };
+        candidates(&team.grants, &team.lanes, &self.board, &ask, |engine| {
+            let seat = self.seat_of(EngineId(engine))?;
+            let at = &self.seats[seat];
+            Some(Known {
+                seat,
+                capabilities: &at.capabilities,
+                health: at.health(),
+            })
+        })
+    }
+
+    /// The engine that a job would be placed on now: [`Pool::submit`]'s search, without the job.
+    #[must_use]
+    pub fn would_place(&self, team: u32, ask: &Ask) -> Option<EngineId> {
+        let team = self.team(team)?;
+        let choice = team.lanes.choose(&self.board, ask, &mut SeatSet::default());
+        choice.ok().map(|choice| self.seats[choice.seat].id)
+    }
+
+    /// Lets somebody else choose among the engines that may do a job and have room; with `None`
+    /// the formula does.
+    pub fn set_placer(&mut self, placer: Option<Box<dyn Placer>>) {
+        self.placer = placer;
+    }
+
+    /// How many operations a job of `member` should hold now: few while an engine is idle, so that
+    /// the first packets are back soon, and as many as come while the engines are at work
+    /// before it, [`MAX_OPS`] at most.
+    #[must_use]
+    pub fn preferred_ops(
+        &self,
+        team: u32,
+        member: Option<u32>,
+        algorithm: Algorithm,
+        direction: Direction,
+    ) -> usize {
+        let mut ask = Ask::new(Time::ZERO, algorithm, direction, member, 1, TYPICAL_BYTES);
+        ask.application = team == APPLICATIONS;
+        let found = self
+            .team(team)
+            .and_then(|team| team.lanes.least(&self.board, &ask));
+        let Some((work_ns, hot, cost)) = found else {
+            return MAX_OPS;
+        };
+        if !self.waiting.is_empty() {
+            return MAX_OPS;
+        }
+        let each = cost.service_ns(1, TYPICAL_BYTES).max(1);
+        let overhead = JOB_NS + hot.transfer_ns(0);
+        let few = (overhead * OVERHEAD_SHARE).div_ceil(each);
+        let meanwhile = work_ns / each;
+        few.max(meanwhile).clamp(1, MAX_OPS as u64) as usize
     }
 
     fn seat_of(&self, id: EngineId) -> Option<usize> {
@@ -303,18 +393,56 @@ impl Pool {
     fn compile(&mut self) {
         for team in &mut self.teams {
             team.lanes = Lanes::compile(&team.grants, |engine| {
-                self.seats.iter().position(|seat| seat.id.0 == engine)
+                let at = self.seats.iter().position(|seat| seat.id.0 == engine)?;
+                Some((at, &self.seats[at].capabilities))
             });
         }
     }
 
-    fn choose(&self, team: u32, ask: &Ask) -> Result<Choice, Reject> {
-        self.teams
-            .iter()
-            .find(|at| at.id == team)
-            .ok_or(Reject::NoEngine)?
-            .lanes
-            .choose(|seat| &self.seats[seat].standing, ask)
+    fn team(&self, team: u32) -> Option<&Team> {
+        self.teams.iter().find(|at| at.id == team)
+    }
+
+    /// An engine for a job; seats that may do it and have no room are put into `full`.
+    fn choose(&mut self, team: u32, ask: &Ask, full: &mut SeatSet) -> Result<Choice, Reject> {
+        if self.placer.is_some() {
+            return self.ask_placer(team, ask);
+        }
+        let team = self.team(team).ok_or(Reject::NoEngine)?;
+        team.lanes.choose(&self.board, ask, full)
+    }
+
+    fn ask_placer(&mut self, team: u32, ask: &Ask) -> Result<Choice, Reject> {
+        let all = self.explain(ask.now, team, ask);
+        let could = |verdict| {
+            matches!(
+                verdict,
+                Verdict::Chosen | Verdict::Dearer | Verdict::LaterTier | Verdict::BeyondSpill
+            )
+        };
+        let wait = |verdict| matches!(verdict, Verdict::Full | Verdict::NoHeadroom);
+        if !all.iter().any(|at| could(at.verdict) || wait(at.verdict)) {
+            return Err(Reject::NoEngine);
+        }
+        let mut open: Vec<Candidate> = Vec::with_capacity(all.len());
+        for candidate in all.into_iter().filter(|at| could(at.verdict)) {
+            // An engine that could do it as primary use is not offered again as secondary.
+            if open.iter().all(|at| at.engine != candidate.engine) {
+                open.push(candidate);
+            }
+        }
+        let engine = match &mut self.placer {
+            Some(placer) if !open.is_empty() => placer.place(ask, &open),
+            Some(_) | None => None,
+        };
+        let picked = engine.and_then(|engine| open.into_iter().find(|at| at.engine == engine));
+        let picked = picked.ok_or(Reject::Full)?;
+        Ok(Choice {
+            seat: self.seat_of(picked.engine).ok_or(Reject::NoEngine)?,
+            class: picked.class,
+            service_ns: picked.service_ns,
+            expected_ns: picked.cost_ns - picked.bias_ns,
+        })
     }
 }
 

@@ -27,7 +27,7 @@ impl Rate {
 
 /// All rates of an engine; none where it does not know the algorithm.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Rates([[Option<Rate>; 2]; 2]);
+pub struct Rates([[Option<Rate>; 2]; Algorithm::ALL.len()]);
 
 impl Rates {
     /// The rate for one algorithm and direction.

@@ -265,3 +265,58 @@ proptest! {
         }
     }
 }
+
+/// How long a device takes for one packet now, in virtual time.
+fn span(engine: &mut AsicStepped, buffers: &Buffers, now: &mut Time) -> Option<u64> {
+    let task = sealing(&key(7), buffers, 0, &[1000]);
+    // The key is there from the second job on.
+    let start = *now;
+    engine.submit(start, job(&task, buffers, 1)).unwrap();
+    let at = engine.next()?;
+    *now = at;
+    let mut back = Vec::new();
+    engine.poll(at, &mut back);
+    assert_eq!(back.len(), 1);
+    Some(at.since(start).0)
+}
+
+#[test]
+fn a_device_sags_sticks_and_gathers_until_it_heals() {
+    let spec = AsicSpec {
+        rate_bps: 1_000_000_000,
+        latency_ns: 1_000,
+        key_install_ns: 0,
+        ..AsicSpec::default()
+    };
+    let mut engine = AsicStepped::new(&spec).unwrap();
+    let (buffers, mut now) = (Buffers::new(16, 0), Time(5));
+    let well = span(&mut engine, &buffers, &mut now).unwrap();
+    engine.inject(Fault::Sag { percent: 10 });
+    let slow = span(&mut engine, &buffers, &mut now).unwrap();
+    assert_eq!(slow - 1_000, 10 * (well - 1_000));
+    engine.inject(Fault::Heal);
+    engine.inject(Fault::Coalesce { ns: 70_000 });
+    assert_eq!(span(&mut engine, &buffers, &mut now), Some(well + 70_000));
+    engine.inject(Fault::Heal);
+    engine.inject(Fault::Stick);
+    assert_eq!(span(&mut engine, &buffers, &mut now), None);
+    engine.inject(Fault::Heal);
+    assert!(engine.next().is_some());
+}
+
+#[test]
+fn a_stuck_queue_still_gives_back_what_was_in_work() {
+    let mut engine = AsicStepped::new(&AsicSpec::default()).unwrap();
+    let buffers = Buffers::new(16, 0);
+    let task = sealing(&key(7), &buffers, 0, &[1000]);
+    engine.submit(Time(1), job(&task, &buffers, 1)).unwrap();
+    engine.inject(Fault::Stick);
+    engine.submit(Time(2), job(&task, &buffers, 2)).unwrap();
+    let mut back = Vec::new();
+    engine.poll(Time::NEVER, &mut back);
+    assert_eq!(back.len(), 1);
+    assert_eq!((back[0].ticket, engine.next()), (1, None));
+    engine.reset(Time(3));
+    engine.submit(Time(4), job(&task, &buffers, 3)).unwrap();
+    assert!(engine.next().is_some(), "a reset clears the queue");
+}

@@ -411,9 +411,10 @@ fn queues_are_bounded_in_time_and_then_the_pool_is_full() {
         assert!(accepted.len() < 100, "there is no bound");
     };
     assert_eq!(reject, Reject::Full);
-    assert!(lab.snapshot(1).backlog_ns <= 5_000_000);
+    // 5 ms, and the job that began below them.
+    assert!(lab.snapshot(1).backlog_ns <= 5_400_000);
     // 1 Gbit/s for 5 ms is 625 KB, of which a job is 45.
-    assert!((12..=13).contains(&accepted.len()), "{}", accepted.len());
+    assert!((13..=14).contains(&accepted.len()), "{}", accepted.len());
     lab.run_for_ms(20);
     assert_eq!(lab.snapshot(1).health, Health::Ok, "busy is not hung");
     for ticket in accepted {
@@ -621,6 +622,8 @@ fn applications_have_grants_of_their_own() {
         direction: task.direction,
         input: task.input.clone(),
         member: None,
+        flow: 0,
+        weight: 1,
     };
     let result = lab.pool.submit(lab.now, &lab.buffers, request(&task));
     assert!(matches!(result, Err((_, Reject::NoEngine))));

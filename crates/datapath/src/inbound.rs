@@ -373,6 +373,8 @@ impl Worker {
             direction: Direction::Open,
             input: Arc::clone(&input),
             member: Some(draft.member),
+            flow: draft.sa,
+            weight: 1,
         };
         match self.pool.submit(now, &self.buffers, request) {
             Ok((ticket, _)) => {

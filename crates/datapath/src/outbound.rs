@@ -400,6 +400,8 @@ impl Worker {
             direction: Direction::Seal,
             input,
             member: Some(draft.member),
+            flow: draft.sa,
+            weight: 1,
         };
         match self.pool.submit(now, &self.buffers, request) {
             Ok((ticket, _)) => {

@@ -79,7 +79,8 @@ impl EngineSpec {
     }
 }
 
-/// A fault by its name; `value` is every how many answers (`wrong`) or microseconds (`late`).
+/// A fault by its name; `value` is every how many answers (`wrong`) or microseconds (`late`), the
+/// per cent of its rate that are left (`sag`), nanoseconds (`coalesce`).
 pub fn fault(name: &str, value: u64) -> Result<Fault, NativeError> {
     Ok(match name {
         "die" => Fault::Die,
@@ -88,10 +89,15 @@ pub fn fault(name: &str, value: u64) -> Result<Fault, NativeError> {
             every: u32::try_from(value).unwrap_or(u32::MAX),
         },
         "late" => Fault::Late { by: value * 1_000 },
+        "sag" => Fault::Sag {
+            percent: u32::try_from(value).unwrap_or(u32::MAX),
+        },
+        "stick" => Fault::Stick,
+        "coalesce" => Fault::Coalesce { ns: value },
         "heal" => Fault::Heal,
         other => {
             return Err(NativeError::Value(format!(
-                "fault {other:?} does not exist: use die, hang, wrong, late or heal"
+                "fault {other:?} does not exist: use die, hang, wrong, late, sag, stick, coalesce or heal"
             )));
         }
     })

@@ -22,6 +22,8 @@ enum State {
 struct Held<J> {
     ready: Time,
     worked: bool,
+    /// It came while the queue did not move.
+    stuck: bool,
     job: J,
 }
 
@@ -48,6 +50,9 @@ impl AsJob for (u64, Job) {
 pub struct Device<J> {
     model: Model,
     state: State,
+    /// The queue does not move.
+    stuck: bool,
+    coalesce_ns: u64,
     late_ns: u64,
     wrong_every: Option<u64>,
     operations: u64,
@@ -65,6 +70,8 @@ impl<J: AsJob> Device<J> {
         Self {
             model: Model::new(spec),
             state: State::Running,
+            stuck: false,
+            coalesce_ns: spec.coalesce_ns,
             late_ns: 0,
             wrong_every: None,
             operations: 0,
@@ -87,6 +94,7 @@ impl<J: AsJob> Device<J> {
         self.jobs.push_back(Held {
             ready: timing.ready + Time(self.late_ns),
             worked: false,
+            stuck: self.stuck,
             job,
         });
     }
@@ -96,7 +104,7 @@ impl<J: AsJob> Device<J> {
         if self.state != State::Running {
             return false;
         }
-        let Some(held) = self.jobs.get_mut(self.worked) else {
+        let Some(held) = self.jobs.get_mut(self.worked).filter(|held| !held.stuck) else {
             return false;
         };
         let job = held.job.job();
@@ -148,13 +156,27 @@ impl<J: AsJob> Device<J> {
             }
             Fault::Wrong { every } => self.wrong_every = Some(u64::from(every.max(1))),
             Fault::Late { by } => self.late_ns = by,
+            Fault::Sag { percent } => self.model.sag(percent),
+            Fault::Stick => self.stuck = true,
+            Fault::Coalesce { ns } => self.model.coalesce(ns),
             Fault::Heal => {
                 self.late_ns = 0;
                 self.wrong_every = None;
+                self.model.sag(100);
+                self.model.coalesce(self.coalesce_ns);
+                self.unstick();
                 if self.state == State::Hung {
                     self.state = State::Running;
                 }
             }
+        }
+    }
+
+    /// What was stuck is overdue and comes back at once.
+    fn unstick(&mut self) {
+        self.stuck = false;
+        for held in &mut self.jobs {
+            held.stuck = false;
         }
     }
 
@@ -164,6 +186,7 @@ impl<J: AsJob> Device<J> {
         self.worked = 0;
         self.model.reset();
         self.state = State::Running;
+        self.stuck = false;
     }
 }
 

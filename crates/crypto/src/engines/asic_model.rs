@@ -25,6 +25,8 @@ pub struct AsicSpec {
     pub ns_per_packet: u64,
     /// Nanoseconds from the end of the work to the completion.
     pub latency_ns: u64,
+    /// Completions are gathered for so many nanoseconds and told together; 0: each by itself.
+    pub coalesce_ns: u64,
     /// Work taken ahead of time at most, in nanoseconds.
     pub queue_ns: u64,
     /// Jobs in flight at most.
@@ -64,6 +66,7 @@ impl Default for AsicSpec {
             rate_bps: 10_000_000_000,
             ns_per_packet: 50,
             latency_ns: 20_000,
+            coalesce_ns: 0,
             queue_ns: DEFAULT_QUEUE_NS,
             queue_jobs: DEFAULT_QUEUE_JOBS,
             memory_bytes: 4 << 20,
@@ -166,6 +169,12 @@ pub struct Model {
     latency_ns: u64,
     sa_slots: usize,
     key_install_ns: u64,
+    /// What is left of the rate, in per cent.
+    percent: u64,
+    /// Completions wait for one another so long.
+    coalesce_ns: u64,
+    /// When those that are gathered now are told.
+    told_at: Time,
     free_at: Time,
     /// When each installed key was used last, counted in jobs.
     used: BTreeMap<u64, u64>,
@@ -182,6 +191,9 @@ impl Model {
             latency_ns: spec.latency_ns,
             sa_slots: spec.sa_slots.max(1) as usize,
             key_install_ns: spec.key_install_ns,
+            percent: 100,
+            coalesce_ns: spec.coalesce_ns,
+            told_at: Time::ZERO,
             free_at: Time::ZERO,
             used: BTreeMap::new(),
             jobs: 0,
@@ -194,17 +206,38 @@ impl Model {
         let start = self.free_at.max(now);
         let installed = self.install(key);
         let mut span = self.service_ns(packets, bytes);
+        if self.percent != 100 {
+            span = span.saturating_mul(100) / self.percent;
+        }
         if installed {
             span = span.saturating_add(self.key_install_ns);
         }
         let done = start + Time(span);
         self.free_at = done;
+        let mut ready = done + Time(self.latency_ns);
+        if self.coalesce_ns > 0 {
+            // The first of a group starts the timer; what is done until then is told with it.
+            if ready > self.told_at {
+                self.told_at = ready + Time(self.coalesce_ns);
+            }
+            ready = self.told_at;
+        }
         Timing {
             start,
             done,
-            ready: done + Time(self.latency_ns),
+            ready,
             installed,
         }
+    }
+
+    /// From here on it works at so many per cent of its rate, 1 at least.
+    pub fn sag(&mut self, percent: u32) {
+        self.percent = u64::from(percent.max(1));
+    }
+
+    /// From here on completions wait for one another so long.
+    pub const fn coalesce(&mut self, ns: u64) {
+        self.coalesce_ns = ns;
     }
 
     /// Nanoseconds of work in `packets` packets of `bytes` bytes together.
@@ -220,6 +253,7 @@ impl Model {
     /// Idle, and without keys.
     pub fn reset(&mut self) {
         self.free_at = Time::ZERO;
+        self.told_at = Time::ZERO;
         self.used.clear();
     }
 
@@ -289,6 +323,34 @@ mod tests {
             model.accept(Time::ZERO, 1, 1, 0).installed,
             "a reset loses keys"
         );
+    }
+
+    #[test]
+    fn completions_are_gathered_from_the_first_of_them_on() {
+        let mut model = Model::new(&AsicSpec {
+            coalesce_ns: 2_000,
+            ..spec()
+        });
+        let ready: Vec<u64> = [0, 500, 1_500, 9_000]
+            .into_iter()
+            .map(|now| model.accept(Time(now), 1, 1, 0).ready.0)
+            .collect();
+        // The first is done at 510, and back at 1510 but for the gathering.
+        assert_eq!(ready, [3_510, 3_510, 3_510, 12_010]);
+        model.coalesce(0);
+        assert_eq!(model.accept(Time(20_000), 1, 1, 0).ready, Time(21_010));
+    }
+
+    #[test]
+    fn a_rate_that_sags_takes_its_share_longer() {
+        let mut model = Model::new(&spec());
+        model.accept(Time::ZERO, 1, 1, 0);
+        model.sag(25);
+        let slow = model.accept(Time(10_000), 1, 2, 1000);
+        assert_eq!(slow.done.since(slow.start), Time(4 * 1020));
+        model.sag(100);
+        let well = model.accept(Time(50_000), 1, 2, 1000);
+        assert_eq!(well.done.since(well.start), Time(1020));
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Auditor {
     /// processor's own engines are the measure and are not looked at.
     pub(crate) fn due(&self, seat: &Seat, job: &Job) -> Option<usize> {
         let operations = job.input.ops.len() as u64;
-        if seat.standing.capabilities.kind == Kind::Cpu || operations == 0 {
+        if seat.capabilities.kind == Kind::Cpu || operations == 0 {
             return None;
         }
         // The first job, and then one in so many; each time the next operation, so that an

@@ -3,13 +3,14 @@
 use esprit_packet::{Buf, Pool as Buffers, Time};
 
 use crate::engine::Engine;
-use crate::grants::{APPLICATIONS, EngineId};
+use crate::grants::{APPLICATIONS, Class, EngineId};
 use crate::health::Health;
 use crate::job::Job;
 use crate::placement::{Ask, Choice};
 use crate::pool::flights::{Flight, Origin};
 use crate::pool::report::{Done, LostReason, PoolEvent};
 use crate::pool::{GIVE_UP, MAX_FAILURES, MISSES, Pool, QUANTUM, RETRY, Request, destination};
+use crate::seats::SeatSet;
 
 /// What came of an attempt to place a waiting job.
 enum Placed {
@@ -55,13 +56,13 @@ impl Pool {
             seat.counters.bad_icv += u64::from(job.bad_icv.count_ones());
             let engine = seat.id;
             let ticket = self.flights.ticket();
-            self.done.push(complete(ticket, engine, job));
+            self.done.push(complete(ticket, engine, choice.class, job));
             return ticket;
         }
         let origin = Origin::new(now, team, ask);
         let ticket = self.flights.insert(Flight::new(&job, origin));
         job.ticket = ticket;
-        self.returned(now, choice.seat, job);
+        self.returned(now, choice.seat, choice.class, job);
         ticket
     }
 
@@ -75,7 +76,9 @@ impl Pool {
         choice: &Choice,
         ask: &Ask,
     ) -> Result<u64, (Request, Buf)> {
-        let team = request.team;
+        let Request {
+            team, flow, weight, ..
+        } = request;
         let mut job = first_attempt(request, dst);
         let flight = Flight::new(&job, Origin::new(now, team, ask));
         let ticket = self.flights.insert(flight);
@@ -89,11 +92,14 @@ impl Pool {
                 direction: job.direction,
                 input: job.input,
                 member: ask.member,
+                flow,
+                weight,
             };
             return Err((request, job.dst));
         }
         seat.count(choice, &ask.shape);
-        seat.begin(now, ticket, 0, ask.memory, choice);
+        let hot = self.board.at_mut(choice.seat);
+        seat.begin(now, hot, ticket, 0, ask.memory, choice);
         Ok(ticket)
     }
 
@@ -105,25 +111,26 @@ impl Pool {
         let mut back = core::mem::take(&mut self.scratch);
         self.seats[seat].engine.poll(now, &mut back);
         for job in back.drain(..) {
-            self.returned(now, seat, job);
+            self.returned(now, seat, Class::Secondary, job);
         }
         self.scratch = back;
     }
 
-    /// An attempt is back.
-    fn returned(&mut self, now: Time, at: usize, job: Job) {
+    /// An attempt is back; `class` is the use that it was where the engine is synchronous.
+    fn returned(&mut self, now: Time, at: usize, class: Class, job: Job) {
         let seat = &mut self.seats[at];
         let engine = seat.id;
-        let known = seat.end(now, job.ticket, job.attempt);
+        let known = seat.end(now, self.board.at_mut(at), job.ticket, job.attempt);
+        let class = known.map_or(class, |known| known.class);
         if known.is_none() && !seat.is_synchronous() {
             // Of an earlier life of the engine: nothing of ours waits for it.
             return;
         }
         seat.counters.failed += u64::from(job.failed.count_ones());
         seat.counters.bad_icv += u64::from(job.bad_icv.count_ones());
-        let left = !seat.standing.health.usable();
-        if left && seat.outstanding.is_empty() && seat.standing.health == Health::Hung {
-            let health = seat.standing.health;
+        let health = seat.health();
+        let left = !health.usable();
+        if left && seat.outstanding.is_empty() && health == Health::Hung {
             self.events.push(PoolEvent::Recovered { engine, health });
         }
         let Some(flight) = self.flights.get_mut(job.ticket) else {
@@ -147,7 +154,7 @@ impl Pool {
             if left && !newest {
                 return;
             }
-            let suspect = self.seats[at].standing.health != Health::Ok;
+            let suspect = self.seats[at].health() != Health::Ok;
             if suspect && newest && job.attempt == 0 && self.auditor.second_look(now) {
                 self.again(engine, job.ticket);
                 return;
@@ -172,13 +179,11 @@ impl Pool {
             }
         }
         if self.seats[at].record.good() {
-            let seat = &mut self.seats[at];
-            seat.judge();
-            let health = seat.standing.health;
+            let health = self.judge(at);
             self.events.push(PoolEvent::Recovered { engine, health });
         }
         self.flights.remove(job.ticket);
-        self.done.push(complete(job.ticket, engine, job));
+        self.done.push(complete(job.ticket, engine, class, job));
     }
 
     fn failed(&mut self, at: usize, job: &Job) {
@@ -190,11 +195,18 @@ impl Pool {
             operations: job.failed.count_ones(),
         });
         let quarantined = seat.record.failed();
-        seat.judge();
+        self.judge(at);
         if quarantined {
             self.events.push(PoolEvent::Quarantined { engine });
             self.leave(at);
         }
+    }
+
+    /// Takes an engine's record over to where placement sees it.
+    fn judge(&mut self, at: usize) -> Health {
+        let health = self.seats[at].health();
+        self.board.at_mut(at).usable = health.usable();
+        health
     }
 
     /// A job came back that had been taken away.
@@ -233,8 +245,8 @@ impl Pool {
     /// The engine is given nothing more, and what it has is done elsewhere. It keeps the
     /// buffers until it gives them back or is reset.
     fn leave(&mut self, at: usize) {
-        let seat = &mut self.seats[at];
-        seat.judge();
+        self.judge(at);
+        let seat = &self.seats[at];
         let engine = seat.id;
         let tickets: Vec<(u64, u8)> = seat
             .outstanding
@@ -288,6 +300,7 @@ impl Pool {
     pub(super) fn take_out(&mut self, id: EngineId) -> Option<Box<dyn Engine>> {
         let at = self.seat_of(id)?;
         let seat = self.seats.remove(at);
+        self.board.remove(at);
         let attempts: Vec<(u64, u8)> = seat
             .outstanding
             .iter()
@@ -360,16 +373,19 @@ impl Pool {
             application: origin.team == APPLICATIONS,
             exclude: from
                 .and_then(|from| self.seat_of(from))
-                .map_or(0, |seat| 1 << seat),
+                .map_or(SeatSet::EMPTY, SeatSet::only),
+            closed: SeatSet::EMPTY,
         };
         let mut spared = ask.exclude;
         loop {
-            let choice = match self.choose(origin.team, &ask) {
+            let choice = match self.choose(origin.team, &ask, &mut SeatSet::default()) {
                 Ok(choice) => choice,
                 // Nobody else may or has room: the one that failed at it, if it is still usable.
-                Err(_) if spared != 0 => {
-                    ask.exclude &= !spared;
-                    spared = 0;
+                Err(_) if !spared.is_empty() => {
+                    for seat in spared.iter() {
+                        ask.exclude.remove(seat);
+                    }
+                    spared = SeatSet::EMPTY;
                     continue;
                 }
                 Err(_) => return Placed::No,
@@ -381,10 +397,11 @@ impl Pool {
                 Some(job)
             } else if let Err(refused) = seat.engine.submit(now, job) {
                 job = refused;
-                ask.exclude |= 1 << choice.seat;
+                ask.exclude.insert(choice.seat);
                 continue;
             } else {
-                seat.begin(now, ticket, attempt, origin.memory, &choice);
+                let hot = self.board.at_mut(choice.seat);
+                seat.begin(now, hot, ticket, attempt, origin.memory, &choice);
                 None
             };
             seat.count(&choice, &origin.shape);
@@ -395,7 +412,7 @@ impl Pool {
             self.tell_redone(from, to);
             return match done {
                 Some(job) => {
-                    self.returned(now, choice.seat, job);
+                    self.returned(now, choice.seat, choice.class, job);
                     Placed::Yes(origin.shape.bytes)
                 }
                 None => Placed::Yes(0),
@@ -435,7 +452,7 @@ impl Pool {
     }
 }
 
-fn complete(ticket: u64, engine: EngineId, job: Job) -> Done {
+fn complete(ticket: u64, engine: EngineId, class: Class, job: Job) -> Done {
     Done::Complete {
         ticket,
         engine,
@@ -443,5 +460,6 @@ fn complete(ticket: u64, engine: EngineId, job: Job) -> Done {
         bad_icv: job.bad_icv,
         input: job.input,
         attempts: job.attempt + 1,
+        class,
     }
 }

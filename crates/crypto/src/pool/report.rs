@@ -7,7 +7,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::engine::Capabilities;
-use crate::grants::EngineId;
+use crate::grants::{Class, EngineId};
 use crate::health::Health;
 use crate::job::JobInput;
 use crate::pool::seat::Counters;
@@ -54,6 +54,8 @@ pub enum Done {
         input: Arc<JobInput>,
         /// How often it was given to an engine.
         attempts: u8,
+        /// The use that it was to its engine.
+        class: Class,
     },
     /// It was not.
     Lost {

@@ -5,11 +5,14 @@ use std::collections::VecDeque;
 use esprit_packet::Time;
 use serde::Serialize;
 
-use crate::engine::Engine;
+use crate::engine::{Capabilities, Engine};
 use crate::grants::{Class, EngineId};
+use crate::health::Health;
 use crate::health::Record;
 use crate::job::Shape;
-use crate::placement::{Choice, Standing};
+use crate::placement::Choice;
+use crate::placement::board::Hot;
+use crate::rates::Rates;
 use crate::verify::Verified;
 
 /// A job counts as hung at this many times its expected time.
@@ -72,7 +75,8 @@ pub struct Counters {
 pub(crate) struct Seat {
     pub(crate) id: EngineId,
     pub(crate) engine: Box<dyn Engine>,
-    pub(crate) standing: Standing,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) rates: Rates,
     pub(crate) record: Record,
     pub(crate) counters: Counters,
     /// The longest way through it.
@@ -84,7 +88,6 @@ pub(crate) struct Seat {
 impl Seat {
     pub(crate) fn new(id: EngineId, verified: Verified) -> Self {
         let (engine, rates) = verified.into_parts();
-        let record = Record::default();
         let latency_ns = rates
             .iter()
             .map(|(_, _, rate)| rate.latency_ns as u64)
@@ -93,21 +96,21 @@ impl Seat {
         Self {
             id,
             latency_ns,
-            standing: Standing {
-                capabilities: engine.capabilities().clone(),
-                rates,
-                health: record.health(),
-                load: crate::placement::Load::default(),
-            },
+            capabilities: engine.capabilities().clone(),
+            rates,
             engine,
-            record,
+            record: Record::default(),
             counters: Counters::default(),
             outstanding: VecDeque::new(),
         }
     }
 
     pub(crate) const fn is_synchronous(&self) -> bool {
-        self.standing.capabilities.synchronous
+        self.capabilities.synchronous
+    }
+
+    pub(crate) const fn health(&self) -> Health {
+        self.record.health()
     }
 
     /// It was given a job.
@@ -128,23 +131,17 @@ impl Seat {
     pub(crate) fn begin(
         &mut self,
         now: Time,
+        hot: &mut Hot,
         ticket: u64,
         attempt: u8,
         memory: u64,
         choice: &Choice,
     ) {
-        let capabilities = &self.standing.capabilities;
-        self.standing.load.begin(
-            now,
-            choice.service_ns,
-            memory,
-            choice.class,
-            capabilities.parallel,
-        );
+        hot.begin(now, choice.service_ns, memory, choice.class);
         let span = choice
             .expected_ns
             .saturating_mul(HUNG_FACTOR)
-            .max(capabilities.patience_ns);
+            .max(self.capabilities.patience_ns);
         self.outstanding.push_back(Outstanding {
             ticket,
             attempt,
@@ -159,19 +156,25 @@ impl Seat {
     }
 
     /// It gave a job back; answers what was known of it.
-    pub(crate) fn end(&mut self, now: Time, ticket: u64, attempt: u8) -> Option<Outstanding> {
+    pub(crate) fn end(
+        &mut self,
+        now: Time,
+        hot: &mut Hot,
+        ticket: u64,
+        attempt: u8,
+    ) -> Option<Outstanding> {
         // Engines give back nearly in order, so it is at or near the front.
         let at = self
             .outstanding
             .iter()
             .position(|job| job.ticket == ticket && job.attempt == attempt)?;
         let job = self.outstanding.remove(at)?;
-        self.standing.load.end(
+        hot.end(
             now,
+            job.since,
             job.service_ns,
             job.memory,
             job.class,
-            self.standing.capabilities.parallel,
             self.latency_ns,
         );
         Some(job)
@@ -180,7 +183,7 @@ impl Seat {
     /// When to look whether the oldest job is hung. Those behind it are expected later, so one look at
     /// the front is enough; a job that overtakes the rest is looked at when it gets there.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        if !self.standing.health.usable() {
+        if !self.health().usable() {
             return None;
         }
         self.outstanding.front().map(|job| job.look_at)
@@ -197,10 +200,5 @@ impl Seat {
         }
         oldest.look_at = now + STARVED_LOOK;
         true
-    }
-
-    /// Takes the record's verdict over to where placement sees it.
-    pub(crate) const fn judge(&mut self) {
-        self.standing.health = self.record.health();
     }
 }

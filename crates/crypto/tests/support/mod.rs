@@ -16,6 +16,9 @@ use esprit_packet::{Pool as Buffers, Time};
 
 pub const TEAM: u32 = 3;
 
+/// What stands for the engine of a job that has none yet.
+pub const WAITING: EngineId = EngineId(u32::MAX);
+
 pub struct Silent;
 
 impl Wake for Silent {
@@ -80,9 +83,12 @@ impl Lab {
             direction: task.direction,
             input: task.input.clone(),
             member,
+            flow: 0,
+            weight: 1,
         };
         self.pool
             .submit(self.now, &self.buffers, request)
+            .map(|(ticket, engine)| (ticket, engine.unwrap_or(WAITING)))
             .map_err(|(_, reject)| reject)
     }
 
