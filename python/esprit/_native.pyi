@@ -18,7 +18,7 @@ Mode = Literal["active-backup", "balance-alb"]
 SourceMac = Literal["team", "member"]
 Delivery = Literal["return", "direct", "auto"]
 Receive = Literal["single", "balance"]
-FaultName = Literal["die", "hang", "wrong", "late", "heal"]
+FaultName = Literal["die", "hang", "wrong", "late", "sag", "stick", "coalesce", "heal"]
 
 class TeamSpec(TypedDict):
     """A virtual NIC to be made, or adopted from an earlier process."""
@@ -100,11 +100,20 @@ class Rate(TypedDict):
     ns_per_byte: float
     latency_ns: float
 
+class EngineTest(TypedDict):
+    """One test of an engine, with the evidence if it failed."""
+
+    algorithm: str
+    direction: Literal["seal", "open"]
+    passed: bool
+    evidence: str
+
 class EngineVerified(TypedDict):
-    """The proof of an engine's tests, and its measured rates."""
+    """The proof of an engine's tests, and its measured rates: only what passed has one."""
 
     capabilities: Capabilities
     rates: list[Rate]
+    tests: list[EngineTest]
 
 class UdpEncap(TypedDict):
     """The ports of RFC 3948 framing."""
@@ -257,6 +266,8 @@ class TeamSnapshot(TypedDict):
     rx: Traffic
     tx: Traffic
     drops: dict[str, int]
+    shares: list[int]
+    held: int
 
 class MemberSnapshot(TypedDict):
     """A member. ``latched`` is the link epoch at which it was found dead."""
@@ -268,6 +279,12 @@ class MemberSnapshot(TypedDict):
     tx: Traffic
     queued: int
     drops: dict[str, int]
+    heard: bool
+    probes_sent: int
+    probes_heard: int
+    probes_missed: int
+    tx_errors: int
+    foreign: bool | None
 
 class EngineSnapshot(TypedDict):
     """An engine. ``backlog_ns`` is the time of all that it has before it.
@@ -294,6 +311,11 @@ class EngineSnapshot(TypedDict):
     audited: int
     wrong: int
     busy_ns: int
+    checked: int
+    canaries: int
+    primary_ns: int
+    secondary_ns: int
+    application_ns: int
 
 class SaSnapshot(TypedDict):
     """An SA. ``seq``: outbound the next number, inbound the highest accepted."""
@@ -325,6 +347,84 @@ class Snapshot(TypedDict):
     sas: dict[int, SaSnapshot]
     policies: dict[int, Traffic]
     buffers: BufferSnapshot
+
+class Flow(TypedDict):
+    """A packet that the stack might send, as ``explain`` takes it."""
+
+    src: str
+    dst: str
+    protocol: int
+    sport: int | None
+    dport: int | None
+    length: int
+
+Candidate = TypedDict(
+    "Candidate",
+    {
+        "engine": int,
+        "tier": int,
+        "class": str,
+        "backlog_ns": int,
+        "service_ns": int,
+        "latency_ns": int,
+        "transfer_ns": int,
+        "bias_ns": int,
+        "cost_ns": int,
+        "verdict": str,
+    },
+)
+
+Explanation = TypedDict(
+    "Explanation",
+    {
+        "policy": int | None,
+        "action": str,
+        "rule": str,
+        "sa": int | None,
+        "member": int | None,
+        "engine": int | None,
+        "class": str | None,
+        "delivery": str | None,
+        "deliverer": int | None,
+        "reason": str,
+        "why": str,
+        "candidates": list[Candidate],
+    },
+)
+
+class Drop(TypedDict):
+    """The last packet of a team that was dropped."""
+
+    time: int
+    reason: str
+    direction: Direction
+    src: str | None
+    dst: str | None
+    protocol: int | None
+    sport: int | None
+    dport: int | None
+    policy: int | None
+    sa: int | None
+    member: int | None
+    packets: int
+
+class ProbeEvent(TypedDict):
+    """A member went deaf, or hears again."""
+
+    kind: Literal["probe"]
+    time: int
+    member: int
+    heard: bool
+    epoch: int
+
+class TxErrorsEvent(TypedDict):
+    """A member's port refused frame after frame."""
+
+    kind: Literal["tx-errors"]
+    time: int
+    member: int
+    count: int
+    epoch: int
 
 class LinkEvent(TypedDict):
     """A member's link rose or fell; ``epoch`` numbers the link changes of the process."""
@@ -405,6 +505,8 @@ class LostEvent(TypedDict):
 Event = (
     LinkEvent
     | TakeoverEvent
+    | ProbeEvent
+    | TxErrorsEvent
     | PortGoneEvent
     | EngineEvent
     | SaGrantEvent
@@ -444,6 +546,23 @@ class DataPlane:
     def engine_remove(self, engine: int) -> None: ...
     def engine_reset(self, engine: int) -> EngineVerified: ...
     def engine_fault(self, engine: int, name: FaultName, value: int = 0) -> None: ...
+    def engine_verify(self, engine: int) -> EngineVerified:
+        """Take an engine out of service, test it as it is, and admit it again.
+
+        Raises:
+            esprit.errors.EngineRefused: nothing passed; it stays out.
+        """
+
+    def probe_key(self, team: int, key: bytes) -> None:
+        """The 16-byte key of a team's probe frames."""
+
+    def applications(self, grants: Grants) -> None:
+        """What engines may do for applications' tasks of this process."""
+
+    def explain(self, team: int, flow: Flow) -> Explanation:
+        """What would become of a packet, and why."""
+
+    def last_drop(self, team: int) -> Drop | None: ...
     def publish(self, plan: Plan) -> int:
         """Put a Plan in force; returns its epoch once the worker has acknowledged it."""
 

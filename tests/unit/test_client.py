@@ -55,6 +55,7 @@ async def served(
 def test_the_public_face() -> None:
     public = {name for name in vars(esprit) if not name.startswith("_")}
     modules = {"client", "config", "control", "daemon", "errors", "model", "modes", "cli", "demo"}
+    modules |= {"inventory", "verify"}
     assert public - modules == set(esprit.__all__) - {"__version__"}
     assert all(hasattr(esprit, name) for name in esprit.__all__)
 
