@@ -697,3 +697,155 @@ class Capture:
         ifname: str, needles: list[bytes], *, sample_every: int = 64, keep: int = 32
     ) -> Capture: ...
     def stop(self) -> CaptureResult: ...
+
+class SimulationConfig(TypedDict):
+    """A run's setting. Times are nanoseconds of virtual time."""
+
+    seed: int
+    control_ns: int
+    turn_ns: int
+    buffers: tuple[int, int]
+    job_rows: int
+
+class SimulatedMember(TypedDict):
+    """A member with its wire."""
+
+    id: int
+    team: int
+    mac: str
+    rate_bps: int
+    mtu: int
+    ring: int
+    up: bool
+
+class TrafficFlow(TypedDict):
+    """A five-tuple of UDP; ``spi`` and ``via`` are of the peer's."""
+
+    src: str
+    dst: str
+    sport: int
+    dport: int
+    spi: int | None
+    via: int | None
+
+class TrafficSpec(TypedDict):
+    """A source of packets: a pattern with its own keys, sizes, flows."""
+
+    name: str
+    team: int
+    inbound: bool
+    plain: bool
+    pattern: Literal["constant", "poisson", "on-off", "recorded"]
+    rate_bps: NotRequired[int]
+    on_ns: NotRequired[int]
+    off_ns: NotRequired[int]
+    packets: NotRequired[list[list[int]]]
+    sizes: dict[str, list[list[int]]]
+    flows: list[TrafficFlow]
+    start_ns: int
+    stop_ns: int
+    burst: int
+
+class BrokenRule(TypedDict):
+    """The first rule that a run broke."""
+
+    time: int
+    rule: str
+    detail: str
+
+class Latency(TypedDict):
+    """A distribution of times in nanoseconds."""
+
+    p50: int
+    p99: int
+    max: int
+
+class TrafficTotals(TypedDict):
+    """What became of a source's packets in the whole run."""
+
+    sent: int
+    delivered: int
+    refused: int
+    wire_lost: int
+
+class TrafficReport(TypedDict):
+    """What became of a source's packets: in the whole run, and since the window began."""
+
+    name: str
+    total: TrafficTotals
+    sent: int
+    sent_bytes: int
+    delivered: int
+    delivered_bytes: int
+    latency: Latency
+
+class Predicted(TypedDict):
+    """Sums over completed jobs: expected, measured, and their differences without sign."""
+
+    jobs: int
+    expected_ns: int
+    measured_ns: int
+    error_ns: int
+
+class SimulationReport(TypedDict):
+    """What a run came to."""
+
+    time: int
+    window: int
+    traffic: list[TrafficReport]
+    drops: dict[str, int]
+    member_frames: dict[int, int]
+    member_bytes: dict[int, int]
+    overtaken: int
+    address_moves: int
+    predicted: Predicted
+    steps: int
+    queued_most: int
+    violation: BrokenRule | None
+
+@final
+class Simulation:
+    """A host in virtual time: the worker that ships, with ports, engines and a peer in memory.
+
+    Commands have the names that :class:`DataPlane` has for them.
+    """
+
+    def __new__(cls, config: SimulationConfig) -> Simulation: ...
+    def now(self) -> int: ...
+    def advance(self, until: int) -> list[Event]:
+        """Run on; return the events that a decision is due about, or none at ``until``."""
+
+    def violation(self) -> BrokenRule | None: ...
+    def mark(self) -> None:
+        """Begin the window in which rates and latencies are measured."""
+
+    def audit(self) -> None:
+        """Look at what must hold between any two steps."""
+
+    def audit_at_rest(self, stopped: bool) -> None:
+        """Look at what must hold once everything came to rest.
+
+        ``stopped``: an engine holds jobs, and so buffers, that it never gives back.
+        """
+
+    def report(self) -> SimulationReport: ...
+    def job_rows(self) -> list[dict[str, object]]: ...
+    def event_rows(self) -> list[dict[str, object]]: ...
+    def note(self, kind: str, details: str) -> None: ...
+    def snapshot(self) -> Snapshot: ...
+    def team_add(self, spec: TeamSpec) -> None: ...
+    def member_add(self, spec: SimulatedMember) -> None: ...
+    def member_remove(self, member: int) -> None: ...
+    def engine_add(self, spec: EngineSpec) -> EngineVerified: ...
+    def engine_remove(self, engine: int) -> None: ...
+    def engine_reset(self, engine: int) -> EngineVerified: ...
+    def engine_verify(self, engine: int) -> EngineVerified: ...
+    def engine_fault(self, engine: int, name: FaultName, value: int = 0) -> None: ...
+    def publish(self, plan: Plan) -> None: ...
+    def sa_add(self, spec: SaSpec, key: bytes) -> None: ...
+    def policies_set(self, team: int, policies: list[PolicySpec]) -> None: ...
+    def link(self, member: int, *, up: bool, deleted: bool = False) -> None: ...
+    def deaf(self, member: int, deaf: bool) -> None: ...
+    def traffic_add(self, spec: TrafficSpec) -> None: ...
+    def sabotage(self, what: dict[str, int]) -> None:
+        """Break a rule on purpose at the n-th occasion, to show that its check sees it."""
