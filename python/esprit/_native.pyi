@@ -258,33 +258,44 @@ class Traffic(TypedDict):
     bytes: int
 
 class TeamSnapshot(TypedDict):
-    """A team. ``epoch`` is none while its doors are closed: no Plan has been published."""
+    """A team. ``epoch`` is none while its doors are closed: no Plan has been published.
+
+    ``shares`` are bytes from the host by share of the transmit table, as long as it; what
+    goes by a single association is not in it. ``held`` counts how often the host's frames
+    waited because flows moved.
+    """
 
     epoch: int | None
     active: list[int]
     receiver: int | None
     rx: Traffic
     tx: Traffic
-    drops: dict[str, int]
     shares: list[int]
     held: int
+    drops: dict[str, int]
 
 class MemberSnapshot(TypedDict):
-    """A member. ``latched`` is the link epoch at which it was found dead."""
+    """A member. ``latched`` is the link epoch at which it was found dead.
+
+    ``heard`` is false while its probes find it deaf; ``foreign`` says whether its wire takes a
+    source address that is not its own (none: not known, or not tried), ``direct`` how many
+    packets it sent for other members. Probes are counted apart from ``rx`` and ``tx``.
+    """
 
     team: int
     up: bool
+    heard: bool
     latched: int | None
     rx: Traffic
     tx: Traffic
     queued: int
-    drops: dict[str, int]
-    heard: bool
+    direct: int
+    foreign: bool | None
     probes_sent: int
     probes_heard: int
     probes_missed: int
     tx_errors: int
-    foreign: bool | None
+    drops: dict[str, int]
 
 class EngineSnapshot(TypedDict):
     """An engine. ``backlog_ns`` is the time of all that it has before it.
@@ -349,7 +360,7 @@ class Snapshot(TypedDict):
     buffers: BufferSnapshot
 
 class Flow(TypedDict):
-    """A packet that the stack might send, as ``explain`` takes it."""
+    """A packet that the host might send; ``length`` is that of the IP packet."""
 
     src: str
     dst: str
@@ -363,7 +374,7 @@ Candidate = TypedDict(
     {
         "engine": int,
         "tier": int,
-        "class": str,
+        "class": Literal["primary", "secondary", "application"],
         "backlog_ns": int,
         "service_ns": int,
         "latency_ns": int,
@@ -378,13 +389,13 @@ Explanation = TypedDict(
     "Explanation",
     {
         "policy": int | None,
-        "action": str,
+        "action": Action,
         "rule": str,
         "sa": int | None,
         "member": int | None,
         "engine": int | None,
-        "class": str | None,
-        "delivery": str | None,
+        "class": Literal["primary", "secondary", "application"] | None,
+        "delivery": Literal["return", "direct"] | None,
         "deliverer": int | None,
         "reason": str,
         "why": str,
@@ -393,14 +404,14 @@ Explanation = TypedDict(
 )
 
 class Drop(TypedDict):
-    """The last packet of a team that was dropped."""
+    """A packet that was dropped, and what was known of it by then."""
 
     time: int
     reason: str
     direction: Direction
-    src: str | None
-    dst: str | None
-    protocol: int | None
+    src: str
+    dst: str
+    protocol: int
     sport: int | None
     dport: int | None
     policy: int | None
@@ -409,7 +420,7 @@ class Drop(TypedDict):
     packets: int
 
 class ProbeEvent(TypedDict):
-    """A member went deaf, or hears again."""
+    """A member was found deaf and latched, or has been heard again for the hold time."""
 
     kind: Literal["probe"]
     time: int
@@ -418,7 +429,7 @@ class ProbeEvent(TypedDict):
     epoch: int
 
 class TxErrorsEvent(TypedDict):
-    """A member's port refused frame after frame."""
+    """So many sends of a member failed in a row, and it was latched."""
 
     kind: Literal["tx-errors"]
     time: int
@@ -454,6 +465,13 @@ class PortGoneEvent(TypedDict):
     time: int
     member: int
     epoch: int
+
+class ProbeTieEvent(TypedDict):
+    """No member of a team has a working path, so none can be told from the others."""
+
+    kind: Literal["probe-tie"]
+    time: int
+    team: int
 
 EngineEvent = TypedDict(
     "EngineEvent",
@@ -505,9 +523,10 @@ class LostEvent(TypedDict):
 Event = (
     LinkEvent
     | TakeoverEvent
-    | ProbeEvent
-    | TxErrorsEvent
     | PortGoneEvent
+    | ProbeEvent
+    | ProbeTieEvent
+    | TxErrorsEvent
     | EngineEvent
     | SaGrantEvent
     | SaExhaustedEvent
@@ -544,30 +563,31 @@ class DataPlane:
         """
 
     def engine_remove(self, engine: int) -> None: ...
-    def engine_reset(self, engine: int) -> EngineVerified: ...
-    def engine_fault(self, engine: int, name: FaultName, value: int = 0) -> None: ...
+    def engine_reset(self, engine: int) -> EngineVerified:
+        """Make the engine anew, without its keys and faults, and test it like a stranger."""
+
     def engine_verify(self, engine: int) -> EngineVerified:
-        """Take an engine out of service, test it as it is, and admit it again.
+        """Take an engine out, test it as it is, and admit it again.
 
         Raises:
-            esprit.errors.EngineRefused: nothing passed; it stays out.
+            esprit.errors.EngineRefused: a test failed; it stays out, and can be tested again.
         """
 
-    def probe_key(self, team: int, key: bytes) -> None:
-        """The 16-byte key of a team's probe frames."""
-
+    def engine_fault(self, engine: int, name: FaultName, value: int = 0) -> None: ...
     def applications(self, grants: Grants) -> None:
-        """What engines may do for applications' tasks of this process."""
+        """Say what engines may do for applications' tasks of this process."""
+
+    def probe_key(self, team: int, key: bytes) -> None:
+        """Set the key of a team's probe frames: 16 bytes that nobody else knows."""
 
     def explain(self, team: int, flow: Flow) -> Explanation:
-        """What would become of a packet, and why."""
+        """What would become of a packet now; nothing is sent, numbered or counted."""
 
-    def last_drop(self, team: int) -> Drop | None: ...
+    def last_drop(self, team: int) -> Drop | None:
+        """The last packet of a team that was dropped."""
+
     def publish(self, plan: Plan) -> int:
         """Put a Plan in force; returns its epoch once the worker has acknowledged it."""
-
-    def applications(self, grants: Grants) -> None:
-        """Say what engines may do for applications' tasks."""
 
     def sa_add(self, spec: SaSpec, key: bytes) -> None:
         """Add an SA. ``key`` is the AES key followed by the 4-byte salt (RFC 4106 8.1)."""

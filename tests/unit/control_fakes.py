@@ -137,6 +137,7 @@ class FakePlane:
                     "rx": {"packets": 3, "bytes": 300},
                     "tx": {"packets": 4, "bytes": 400},
                     "queued": self.queued.get(number, 0),
+                    "direct": 0,
                     "drops": {},
                     "heard": self.heard.get(number, True),
                     "probes_sent": 9,

@@ -33,7 +33,12 @@ pub struct Simulation {
 fn done(answer: Answer) -> Result<(), NativeError> {
     match answer {
         Answer::Refused(text) => Err(NativeError::Refused(text)),
-        Answer::Done | Answer::Epoch(_) | Answer::Snapshot(_) => Ok(()),
+        Answer::Done
+        | Answer::Epoch(_)
+        | Answer::Snapshot(_)
+        | Answer::Engine(_)
+        | Answer::Explanation(_)
+        | Answer::LastDrop(_) => Ok(()),
     }
 }
 
