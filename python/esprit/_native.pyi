@@ -100,20 +100,11 @@ class Rate(TypedDict):
     ns_per_byte: float
     latency_ns: float
 
-class EngineTest(TypedDict):
-    """One test of an engine, with the evidence if it failed."""
-
-    algorithm: str
-    direction: Literal["seal", "open"]
-    passed: bool
-    evidence: str
-
 class EngineVerified(TypedDict):
-    """The proof of an engine's tests, and its measured rates: only what passed has one."""
+    """The proof of an engine's tests, and its measured rates."""
 
     capabilities: Capabilities
     rates: list[Rate]
-    tests: list[EngineTest]
 
 class UdpEncap(TypedDict):
     """The ports of RFC 3948 framing."""
@@ -322,11 +313,6 @@ class EngineSnapshot(TypedDict):
     audited: int
     wrong: int
     busy_ns: int
-    checked: int
-    canaries: int
-    primary_ns: int
-    secondary_ns: int
-    application_ns: int
 
 class SaSnapshot(TypedDict):
     """An SA. ``seq``: outbound the next number, inbound the highest accepted."""

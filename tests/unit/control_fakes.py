@@ -5,7 +5,7 @@ import errno
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 import pytest
 
@@ -140,6 +140,7 @@ class FakePlane:
                     "direct": 0,
                     "drops": {},
                     "heard": self.heard.get(number, True),
+                    "direct": 0,
                     "probes_sent": 9,
                     "probes_heard": 8,
                     "probes_missed": 1,
@@ -168,11 +169,6 @@ class FakePlane:
                     "audited": 0,
                     "wrong": 0,
                     "busy_ns": 7,
-                    "checked": 1,
-                    "canaries": 2,
-                    "primary_ns": 3,
-                    "secondary_ns": 4,
-                    "application_ns": 0,
                 }
                 for number in self.engines
             },
@@ -248,7 +244,7 @@ class FakePlane:
         ]
         if all(pair in failing for pair in pairs):
             raise EngineRefused(spec["name"], "case 1: wrong tag")
-        return {
+        found: object = {
             "capabilities": {
                 "kind": spec["kind"],
                 "simulated": spec["kind"] == "asic",
@@ -282,6 +278,7 @@ class FakePlane:
                 for algorithm, direction in pairs
             ],
         }
+        return cast("EngineVerified", found)
 
     def engine_remove(self, engine: int) -> None:
         self._called("engine_remove")

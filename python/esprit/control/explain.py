@@ -145,15 +145,16 @@ class Explaining:
                 "has dropped no packet yet",
                 remedy="`esprit explain SRC DST` says what would become of one",
             )
-        number = found["protocol"]
+        # The addresses of a frame that is no IP are unspecified.
+        ip = not ipaddress.ip_address(found["src"]).is_unspecified
         return {
             "time": found["time"],
             "reason": found["reason"],
             "meaning": meaning(found["reason"]),
             "dir": found["direction"],
-            "src": found["src"],
-            "dst": found["dst"],
-            "proto": None if number is None else PROTOCOLS.get(number, str(number)),
+            "src": found["src"] if ip else None,
+            "dst": found["dst"] if ip else None,
+            "proto": PROTOCOLS.get(found["protocol"], str(found["protocol"])) if ip else None,
             "sport": found["sport"],
             "dport": found["dport"],
             "policy": self._policies.get(found["policy"] or 0),

@@ -1,7 +1,7 @@
 """What is shown of a running team: its state and the data plane's counters, by name."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from esprit.control.features import features
@@ -159,6 +159,7 @@ class View:
                 "heard": seen["probes_heard"] if seen is not None else 0,
                 "missed": seen["probes_missed"] if seen is not None else 0,
             },
+            "direct": seen["direct"] if seen is not None else 0,
             "tx_errors": seen["tx_errors"] if seen is not None else 0,
             "foreign": seen["foreign"] if seen is not None else None,
         }
@@ -225,17 +226,17 @@ class View:
                 "secondary": grant.secondary if grant is not None else None,
                 "application": grant.application if grant is not None else None,
             },
-            "jobs": seen["jobs"] if seen is not None else 0,
-            "packets": seen["packets"] if seen is not None else 0,
-            "bytes": seen["bytes"] if seen is not None else 0,
-            "primary_jobs": seen["primary"] if seen is not None else 0,
-            "secondary_jobs": seen["secondary"] if seen is not None else 0,
-            "redone": seen["redone"] if seen is not None else 0,
-            "late": seen["late"] if seen is not None else 0,
-            "failed": seen["failed"] if seen is not None else 0,
-            "bad_icv": seen["bad_icv"] if seen is not None else 0,
-            "backlog_ns": seen["backlog_ns"] if seen is not None else 0,
-            "busy_ns": seen["busy_ns"] if seen is not None else 0,
+            "jobs": _count(seen, "jobs"),
+            "packets": _count(seen, "packets"),
+            "bytes": _count(seen, "bytes"),
+            "primary_jobs": _count(seen, "primary"),
+            "secondary_jobs": _count(seen, "secondary"),
+            "redone": _count(seen, "redone"),
+            "late": _count(seen, "late"),
+            "failed": _count(seen, "failed"),
+            "bad_icv": _count(seen, "bad_icv"),
+            "backlog_ns": _count(seen, "backlog_ns"),
+            "busy_ns": _count(seen, "busy_ns"),
             "tests": [
                 {
                     "algorithm": test.algorithm,
@@ -248,14 +249,14 @@ class View:
             "evidence": [] if trouble is None else list(trouble.lines),
             "since": None if trouble is None else trouble.since,
             "retest": self._team.upkeep.retests.due.get(engine.spec.name),
-            "application_jobs": seen["application"] if seen is not None else 0,
-            "checked": seen["checked"] if seen is not None else 0,
-            "canaries": seen["canaries"] if seen is not None else 0,
-            "audited": seen["audited"] if seen is not None else 0,
-            "wrong": seen["wrong"] if seen is not None else 0,
-            "primary_ns": seen["primary_ns"] if seen is not None else 0,
-            "secondary_ns": seen["secondary_ns"] if seen is not None else 0,
-            "application_ns": seen["application_ns"] if seen is not None else 0,
+            "application_jobs": _count(seen, "application"),
+            "checked": _count(seen, "checked"),
+            "canaries": _count(seen, "canaries"),
+            "audited": _count(seen, "audited"),
+            "wrong": _count(seen, "wrong"),
+            "primary_ns": _count(seen, "primary_ns"),
+            "secondary_ns": _count(seen, "secondary_ns"),
+            "application_ns": _count(seen, "application_ns"),
         }
 
     def sas(self) -> list[SaResource]:
@@ -358,3 +359,9 @@ def _ports(ports: tuple[int, int] | None) -> str | None:
     if ports is None:
         return None
     return str(ports[0]) if ports[0] == ports[1] else f"{ports[0]}-{ports[1]}"
+
+
+def _count(found: Mapping[str, object] | None, key: str) -> int:
+    """A counter of an engine; 0 where the pool knows none of that name, or not the engine."""
+    value = None if found is None else found.get(key)
+    return value if isinstance(value, int) else 0

@@ -38,7 +38,8 @@ class MemberResource(TypedDict):
     """A member. ``role`` says what it does now, ``operstate`` what its link is.
 
     ``heard`` is false of one that is up and hears nothing; ``held_ms`` is how long it stays back
-    yet; ``foreign`` whether it can send an address that is not its own, none while untried.
+    yet; ``direct`` counts packets that it sent for other members; ``foreign`` says whether it can
+    send an address that is not its own, none while that was not tried.
     """
 
     ifname: str
@@ -62,6 +63,7 @@ class MemberResource(TypedDict):
     heard: bool
     held_ms: int
     probes: ProbesResource
+    direct: int
     tx_errors: int
     foreign: bool | None
 
