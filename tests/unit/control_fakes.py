@@ -137,7 +137,6 @@ class FakePlane:
                     "rx": {"packets": 3, "bytes": 300},
                     "tx": {"packets": 4, "bytes": 400},
                     "queued": self.queued.get(number, 0),
-                    "direct": 0,
                     "drops": {},
                     "heard": self.heard.get(number, True),
                     "direct": 0,

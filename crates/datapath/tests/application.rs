@@ -30,7 +30,9 @@ impl Plane {
             spill_ns: [2_000_000, 20_000_000, 20_000_000],
             verify_every: 0,
         };
-        thread.call(Command::Applications(Box::new(grants))).unwrap();
+        thread
+            .call(Command::Applications(Box::new(grants)))
+            .unwrap();
         Self { thread, wake }
     }
 
@@ -246,7 +248,7 @@ fn a_load_says_who_did_how_much() {
             packets: Some(8),
             window: None,
         };
-        let report = load(&requester, &key(Algorithm::Aes128Gcm16), &spec).unwrap();
+        let report = load(&requester, &key(Algorithm::Aes128Gcm16), &spec, &monotonic).unwrap();
         assert_eq!((report.lost, report.bad), (0, 0));
         assert_eq!(report.engines.len(), 2, "{report:?}");
         let done: u64 = report.engines.values().map(|engine| engine.bytes).sum();
@@ -263,7 +265,13 @@ fn a_load_says_who_did_how_much() {
         packets: Some(1),
         window: None,
     };
-    let report = load(&requester, &key(Algorithm::ChaCha20Poly1305), &spec).unwrap();
+    let report = load(
+        &requester,
+        &key(Algorithm::ChaCha20Poly1305),
+        &spec,
+        &monotonic,
+    )
+    .unwrap();
     assert!((1..=202).contains(&report.messages), "{report:?}");
     assert_eq!(requester.statistics().in_flight, 0);
 }

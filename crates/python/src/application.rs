@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use esprit_crypto::{Algorithm, Direction, Wake};
-use esprit_datapath::EventFd;
 use esprit_datapath::application::{
     Failure, LoadSpec, Message, Outcome, Requester as Inner, Returned, Started, load,
 };
+use esprit_datapath::{EventFd, monotonic};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList};
@@ -120,7 +120,7 @@ impl Requester {
         let spec: LoadSpec = read("load", spec)?;
         let key = key.get()?;
         let report = py
-            .detach(|| load(&self.0, &key, &spec))
+            .detach(|| load(&self.0, &key, &spec, &monotonic))
             .map_err(NativeError::from)?;
         write(py, &report)
     }
@@ -157,7 +157,6 @@ impl Completions {
         self.fd.as_raw_fd()
     }
 
-    #[expect(clippy::too_many_arguments, reason = "as Python gives them")]
     fn start(
         &self,
         tag: u64,

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use esprit_crypto::engines::asic::AsicStepped;
 use esprit_crypto::engines::asic_model::AsicSpec;
-use esprit_crypto::{Algorithm, Capabilities, Direction, Engine, Fault, Job, Kind, Verified, verify};
+use esprit_crypto::{
+    Algorithm, Capabilities, Direction, Engine, Fault, Job, Kind, Verified, verify,
+};
 use esprit_packet::Time;
 use serde::{Deserialize, Serialize};
 
@@ -222,7 +224,9 @@ impl Journal {
                 self.verdict.broken(
                     now,
                     Rule::Nonce,
-                    format!("SA {sa}: engine {engine} was to seal another plaintext under a used nonce"),
+                    format!(
+                        "SA {sa}: engine {engine} was to seal another plaintext under a used nonce"
+                    ),
                 );
             }
         }

@@ -17,7 +17,7 @@ from esprit.cli import explain as explained
 from esprit.cli import flow, render, show, tables
 from esprit.client import Team, connect
 from esprit.daemon.resources import PolicyResource
-from esprit.errors import EspritError, NotFound
+from esprit.errors import BadRequest, EspritError, NotFound
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Mapping[str, object])
@@ -109,12 +109,23 @@ def up(
 
 
 @app.command()
-def inventory(json: Json = False) -> None:
-    """Show the host's interfaces, what they advertise, and whether a team would take them."""
-    from esprit.cli.up import inventory as seen
+def inventory(
+    config: Annotated[
+        Path | None,
+        typer.Option(help="For the team of this file: by its rules, with its engines."),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="With --config: test the members' engines.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show the host's interfaces: what they are, what they can, whether a team would take them."""
+    from esprit.cli import inventory as listing
 
-    found = asyncio.run(seen())
-    render.as_json(found) if json else show.inventory(found)
+    if verify and config is None:
+        raise BadRequest("--verify", "needs --config", remedy="name the team's file")
+    found = asyncio.run(listing.seen(config, verify=verify))
+    render.as_json(found) if json else listing.show(found)
 
 
 @app.command(

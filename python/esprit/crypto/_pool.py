@@ -166,6 +166,11 @@ class Pool:
         with self._lock:
             self._plane.engine_fault(self._number(name), fault, value)
 
+    def report(self, name: str) -> "EngineVerified":
+        """Return what an engine's last test found."""
+        with self._lock:
+            return self._verified[self._number(name)]
+
     def _number(self, name: str) -> int:
         for number, spec in self._specs.items():
             if spec.name == name:

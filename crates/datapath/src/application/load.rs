@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use esprit_crypto::engines::aws_lc::{Outcome as Verdict, work_alone};
 use esprit_crypto::{AeadKey, Direction, ICV_LEN, JobInput, MAX_OPS, Op};
+use esprit_packet::Time;
 use serde::{Deserialize, Serialize};
 
 use crate::application::requester::{Failure, MAX_MESSAGE, Requester};
@@ -101,7 +102,7 @@ impl Histogram {
             seen += count;
             if seen >= wanted && count > 0 {
                 let (power, eighth) = (bucket / 8, bucket % 8);
-                return ((9 + eighth as u64) << power) >> 3;
+                return (9 + eighth as u64).saturating_mul(1 << (power - 3));
             }
         }
         0
@@ -109,7 +110,7 @@ impl Histogram {
 }
 
 /// Keeps the pool busy for a while, on the caller's thread, and says what it managed. `key` is one
-/// that nothing else is sealed with.
+/// that nothing else is sealed with, `clock` tells the time.
 ///
 /// # Errors
 /// [`Failure`] where there is no engine for it, or the data plane ends.
@@ -117,12 +118,13 @@ pub fn load(
     requester: &Requester,
     key: &Arc<AeadKey>,
     spec: &LoadSpec,
+    clock: &dyn Fn() -> Time,
 ) -> Result<LoadReport, Failure> {
-    let mut run = Run::new(requester, key, spec)?;
-    let start = Instant::now();
+    let mut run = Run::new(requester, key, spec, clock)?;
+    let start = clock();
     let span = Duration::from_secs_f64(spec.seconds.clamp(0.0, 86_400.0));
     loop {
-        let elapsed = start.elapsed();
+        let elapsed = between(start, clock());
         if elapsed >= span {
             break;
         }
@@ -137,11 +139,13 @@ pub fn load(
             return Err(Failure::Lost);
         }
     }
-    Ok(run.finish(start.elapsed()))
+    let elapsed = between(start, clock());
+    Ok(run.finish(elapsed))
 }
 
 struct Run<'a> {
     requester: &'a Requester,
+    clock: &'a dyn Fn() -> Time,
     key: Arc<AeadKey>,
     direction: Direction,
     input: Arc<JobInput>,
@@ -150,7 +154,7 @@ struct Run<'a> {
     to: Sender<Returned>,
     from: Receiver<Returned>,
     /// When each job of the window was posted, by its tag.
-    posted: Vec<Instant>,
+    posted: Vec<Time>,
     free: Vec<usize>,
     asked: u64,
     in_flight: usize,
@@ -159,7 +163,12 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(requester: &'a Requester, key: &Arc<AeadKey>, spec: &LoadSpec) -> Result<Self, Failure> {
+    fn new(
+        requester: &'a Requester,
+        key: &Arc<AeadKey>,
+        spec: &LoadSpec,
+        clock: &'a dyn Fn() -> Time,
+    ) -> Result<Self, Failure> {
         let size = spec.size.clamp(1, MAX_MESSAGE);
         let packets = spec
             .packets
@@ -173,6 +182,7 @@ impl<'a> Run<'a> {
         let (to, from) = unbounded();
         Ok(Self {
             requester,
+            clock,
             key: Arc::clone(key),
             direction: spec.direction,
             input,
@@ -180,7 +190,7 @@ impl<'a> Run<'a> {
             window,
             to,
             from,
-            posted: vec![Instant::now(); window],
+            posted: vec![Time::ZERO; window],
             free: (0..window).collect(),
             asked: 0,
             in_flight: 0,
@@ -228,7 +238,7 @@ impl<'a> Run<'a> {
             let Some(tag) = self.free.pop() else {
                 break;
             };
-            self.posted[tag] = Instant::now();
+            self.posted[tag] = (self.clock)();
             tasks.push(Task {
                 key: Arc::clone(&self.key),
                 direction: self.direction,
@@ -267,7 +277,7 @@ impl<'a> Run<'a> {
             Outcome::Done {
                 bad_icv, engine, ..
             } => {
-                self.latency.add(nanoseconds(self.posted[tag].elapsed()));
+                self.latency.add((self.clock)().since(self.posted[tag]).0);
                 self.report.jobs += 1;
                 self.report.bad += u64::from(*bad_icv != 0);
                 let of = self.report.engines.entry(engine.0).or_default();
@@ -293,8 +303,8 @@ impl<'a> Run<'a> {
     }
 }
 
-fn nanoseconds(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+fn between(from: Time, to: Time) -> Duration {
+    Duration::from_nanos(to.since(from).0)
 }
 
 /// The one job: to seal, zeroes; to open, what sealing them gave.
