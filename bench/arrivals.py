@@ -77,14 +77,11 @@ def gap(arrivals: Sequence[Arrival], event: int) -> Gap | None:
     )
 
 
-def longest_silence(arrivals: Iterable[Arrival]) -> tuple[Arrival, Arrival] | None:
-    """The two packets, one after the other, with the most time between them."""
-    found = None
+def silence_at(arrivals: Iterable[Arrival], moment: int) -> tuple[Arrival, Arrival] | None:
+    """The packets that came last before a moment, and first after it; None without both."""
     last = None
     for one in arrivals:
-        if last is not None and (
-            found is None or one.arrived - last.arrived > found[1].arrived - found[0].arrived
-        ):
-            found = (last, one)
+        if one.arrived > moment:
+            return None if last is None else (last, one)
         last = one
-    return found
+    return None

@@ -98,22 +98,22 @@ class Pair:
         """Puts it back."""
         await asyncio.to_thread(self.switch.insert, self.sender, interface)
 
-    async def roles(self) -> dict[str, str]:
-        """What each of left's members does."""
-        await self.left.refresh()
-        return {name: member.role for name, member in self.left.members.items()}
-
-    async def until_role(self, interface: str, *roles: str, patience: float = 15.0) -> None:
-        """Waits until a member does one of these.
+    async def until_fit(self, interface: str, patience: float = 15.0) -> None:
+        """Waits until a member of left's is up, hears, and could take over.
 
         Raises:
-            BenchError: it did not in time.
+            BenchError: it is not in time.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + patience
-        while (found := (await self.roles()).get(interface)) not in roles:
+        while True:
+            await self.left.refresh()
+            member = self.left.members[interface]
+            hears = bool(dict(member.resource).get("heard", True))
+            if member.role in ("waiting", "active") and hears:
+                return
             if loop.time() > end:
-                raise BenchError(f"{interface} is {found}, not {' or '.join(roles)}")
+                raise BenchError(f"{interface} is {member.role}{'' if hears else ', and deaf'}")
             await asyncio.sleep(0.02)
 
     async def reach(self, port: int = WARM) -> None:

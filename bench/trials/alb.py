@@ -15,6 +15,8 @@ from bench.switch import watched
 from bench.trial import Result, Trial
 
 SIZE = 1200
+#: Mbit/s above which a member carries its part of the traffic, and not only announcements.
+_CARRIES = 1
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +50,7 @@ async def run(arguments: argparse.Namespace) -> Result:
         ):
             await asyncio.sleep(arguments.seconds)
         members = {
-            name: member.resource["stats64"]["tx"]["packets"]
+            name: member.resource["stats64"]["tx"]["bytes"] * 8 / 1e6 / load.sent["seconds"]
             for name, member in found.left.members.items()
         }
         takeovers = found.heard.count("takeover")
@@ -59,20 +61,21 @@ async def run(arguments: argparse.Namespace) -> Result:
         wrong.append(f"the peer's replay windows refused {refused} packets")
     if moves.total and not takeovers:
         wrong.append(f"addresses moved {moves.total} times at the switch: {moves.moves}")
-    idle = [name for name, packets in members.items() if not packets]
+    idle = [name for name, mbits in members.items() if mbits < _CARRIES]
     if idle:
         wrong.append(f"{', '.join(idle)} carried nothing, so this shows nothing")
-    carried = ", ".join(f"{name} {packets:,}" for name, packets in members.items())
+    carried = ", ".join(f"{name} {mbits:.0f} Mbit/s" for name, mbits in members.items())
     return Result(
         line=(
             f"{load.sent['sent']:,} packets of {arguments.flows} flows over {carried} "
             f"(shaped {arguments.rates}): refused by replay {refused}, address moves "
-            f"{moves.total}, lost in the shaped links {load.whereabouts.link:,}, "
-            f"out of order {load.received['reordered']}"
+            f"{moves.total}, out of order {load.received['reordered']}; offered "
+            f"{arguments.mbits:g} Mbit/s, before us {load.counts.tap:,}, dropped "
+            f"{load.whereabouts.counted:,}, lost in the shaped links {load.whereabouts.link:,}"
         ),
         wrong=wrong,
         data={
-            "members": members,
+            "members_mbits": members,
             "moves": moves.moves,
             "takeovers": takeovers,
             "load": load.report(),

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from bench.arrivals import Arrival, longest_silence, read
+from bench.arrivals import Arrival, read, silence_at
 from bench.figures import distribution, spread
 from bench.lab import BenchError
 from bench.load import Load
@@ -39,7 +39,7 @@ class Deafness:
     cut: int
     #: When the data plane says that it hears the member no longer, and that it took over.
     probe: int | None
-    takeover: int | None
+    takeover: int
     #: Where this trial's records begin in the file, and how many they are.
     start: int
     count: int
@@ -53,7 +53,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--miss", type=int, default=3)
     parser.add_argument("--of", type=int, default=4)
     parser.add_argument("--hold", default="200ms", help="until a member counts as heard again")
-    parser.add_argument("--target", action="store_true", help="the peer is asked by ARP besides")
+    parser.add_argument(
+        "--no-target",
+        action="store_true",
+        help="no neighbour is asked by ARP: of two members nobody can say then which one is deaf",
+    )
     parser.add_argument("--way", choices=sorted(_WAYS), default="both", help="seen from left")
     parser.add_argument("--rate", type=int, default=20_000, help="packets/s")
 
@@ -81,7 +85,7 @@ async def run(arguments: argparse.Namespace) -> Result:
         "of": arguments.of,
         "hold": arguments.hold,
     }
-    if arguments.target:
+    if not arguments.no_target:
         probe["target"] = ADDRESS["right"]
     left = Side(
         members=[{"interface": f"eth{number + 1}"} for number in range(arguments.members)],
@@ -115,7 +119,7 @@ async def _deafen(found: Pair, load: Load, way: str) -> Deafness:
         raise BenchError(f"{active} is deaf, and nobody took over within {PATIENCE:g} s")
     probe = found.heard.find("probe", since, heard=False)
     start, count = await load.take(since - BEFORE_NS)
-    await found.until_role(active, "waiting", patience=PATIENCE)
+    await found.until_fit(active)
     return Deafness(
         member=active,
         cut=since,
@@ -128,16 +132,18 @@ async def _deafen(found: Pair, load: Load, way: str) -> Deafness:
 
 def _judge(trials: list[Deafness], load: Load, records: Mapping[Deafness, list[Arrival]]) -> Result:
     silences, found, taken = [], [], []
+    # What a deaf port swallows is lost; nothing may come twice.
+    wrong = load.wrong(order=False)
     for trial in trials:
-        around = longest_silence(records[trial])
+        around = silence_at(records[trial], trial.takeover)
         if around is None:
+            wrong.append(f"after {trial.member} turned deaf at {trial.cut} nothing came")
             continue
         last, first = around
         silences.append((first.arrived - last.arrived) / MS)
         if trial.probe is not None:
             found.append((trial.probe - last.arrived) / MS)
-        if trial.takeover is not None:
-            taken.append((trial.takeover - last.arrived) / MS)
+        taken.append((trial.takeover - last.arrived) / MS)
     figures = {
         "silence_ms": distribution(silences),
         "found_ms": distribution(found),
@@ -149,8 +155,7 @@ def _judge(trials: list[Deafness], load: Load, records: Mapping[Deafness, list[A
             f"taken over after {spread(figures['takeover_ms'], 'ms')} (goal p99 {GOAL_MS:g} ms), "
             f"nothing arrived for {spread(figures['silence_ms'], 'ms')}"
         ),
-        # What a deaf port swallows is lost; nothing may come twice.
-        wrong=load.wrong(order=False),
+        wrong=wrong,
         data={
             "figures": figures,
             "trials": [asdict(trial) for trial in trials],

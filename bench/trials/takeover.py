@@ -110,7 +110,7 @@ async def _pull(found: Pair, load: Load, links: Links, settle: float) -> Pull:
     restored = time.monotonic_ns()
     await found.insert(active)
     await links.next(ifindex, up=True, since=restored)
-    await found.until_role(active, "waiting")
+    await found.until_fit(active)
     return Pull(
         member=active,
         pulled=pulled,

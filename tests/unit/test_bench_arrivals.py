@@ -3,7 +3,7 @@
 import struct
 from pathlib import Path
 
-from bench.arrivals import Arrival, gap, longest_silence, read
+from bench.arrivals import Arrival, gap, silence_at, read
 
 MS = 1_000_000
 
@@ -54,9 +54,10 @@ def test_there_is_no_gap_where_nothing_came_after_the_event_or_before_it() -> No
     assert gap([], 0) is None
 
 
-def test_the_longest_silence_is_between_two_packets() -> None:
-    assert longest_silence([]) is None
-    assert longest_silence(stream(1)) is None
-    found = longest_silence(stream(0, 1, 5, 6, 8))
+def test_a_silence_is_between_two_packets() -> None:
+    assert silence_at([], 0) is None
+    assert silence_at(stream(1), 0) is None
+    assert silence_at(stream(1), 2 * MS) is None
+    found = silence_at(stream(0, 1, 5, 6, 20), 3 * MS)
     assert found is not None
     assert [one.number for one in found] == [1, 5]
