@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-
 @dataclass(slots=True)
 class Engine:
     """An engine of the pool."""
@@ -116,9 +115,7 @@ class Host:
         return engine
 
 
-def build(
-    scenario: Scenario, *, placement: Placement | None = None
-) -> Host:
+def build(scenario: Scenario, *, placement: Placement | None = None) -> Host:
     """Make the host; nothing is published yet."""
     seed = scenario.seed
     native = _native.Simulation(
