@@ -4,6 +4,7 @@ Nothing here decides. Ids are small integers that the caller assigns, unique in 
 process; times are nanoseconds of the monotonic clock; keys go in and never come out.
 """
 
+from collections.abc import Callable
 from typing import Literal, NotRequired, TypedDict, final
 
 __version__: str
@@ -709,6 +710,11 @@ class SimulationReport(TypedDict):
     queued_most: int
     violation: BrokenRule | None
 
+PlacedJob = tuple[int, int | None, str, Literal["seal", "open"], int, int]
+PlacedCandidate = tuple[
+    int, int, Literal["primary", "secondary", "application"], int, int, int, int, int, int
+]
+
 @final
 class Simulation:
     """A host in virtual time: the worker that ships, with ports, engines and a peer in memory.
@@ -716,7 +722,11 @@ class Simulation:
     Commands have the names that :class:`DataPlane` has for them.
     """
 
-    def __new__(cls, config: SimulationConfig) -> Simulation: ...
+    def __new__(
+        cls,
+        config: SimulationConfig,
+        placement: Callable[[PlacedJob, list[PlacedCandidate]], int | None] | None = None,
+    ) -> Simulation: ...
     def now(self) -> int: ...
     def advance(self, until: int) -> list[Event]:
         """Run on; return the events that a decision is due about, or none at ``until``."""

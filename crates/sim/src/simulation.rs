@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use esprit_crypto::{AeadKey, Algorithm, EngineId, Fault, Pool, Wake};
+use esprit_datapath::probe::frame::ProbeKey;
 use esprit_datapath::{
     Answer, Events, Mac, MemberSpec as NativeMember, Plan, PolicyWithSas, Stamped, TeamSpec, Worker,
 };
@@ -312,6 +313,11 @@ impl Simulation {
         let answer = self.worker.team_add(spec);
         if matches!(answer, Answer::Done) {
             self.team_macs.insert(spec.id, spec.mac);
+            let (low, high) = (mix(self.config.seed ^ 0xba), mix(self.config.seed ^ 0xbb));
+            let key = [low.to_be_bytes(), high.to_be_bytes()].concat();
+            if let Ok(key) = <[u8; 16]>::try_from(key) {
+                self.worker.probe_key(spec.id, ProbeKey::new(&key));
+            }
             self.wires.hosts.insert(spec.id, HostPort::default());
         }
         answer
