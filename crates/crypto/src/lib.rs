@@ -32,7 +32,9 @@ pub use health::Health;
 pub use job::{BadOp, Job, JobInput, MAX_OPS, Op, Shape};
 pub use key::{AeadKey, Algorithm, Direction, ICV_LEN, KeyError};
 pub use placement::{Ask, Candidate, Placer, Verdict};
-pub use pool::{Done, EngineSnapshot, LostReason, Pool, PoolEvent, Reject, Request};
+pub use pool::{
+    Done, EngineSnapshot, Found, LostReason, Pool, PoolEvent, QueueLevel, Queues, Reject, Request,
+};
 pub use rates::{Rate, Rates};
 pub use seats::MAX_ENGINES;
 pub use verify::{Refused, Verified, verify};
