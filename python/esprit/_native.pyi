@@ -259,26 +259,45 @@ class Traffic(TypedDict):
     bytes: int
 
 class TeamSnapshot(TypedDict):
-    """A team. ``epoch`` is none while its doors are closed: no Plan has been published."""
+    """A team. ``epoch`` is none while its doors are closed: no Plan has been published.
+
+    ``shares`` are bytes from the host by share of the transmit table, as long as it; what
+    goes by a single association is not in it. ``held`` counts how often the host's frames
+    waited because flows moved.
+    """
 
     epoch: int | None
     active: list[int]
     receiver: int | None
     rx: Traffic
     tx: Traffic
+    shares: list[int]
+    held: int
     drops: dict[str, int]
     shares: list[int]
     held: int
 
 class MemberSnapshot(TypedDict):
-    """A member. ``latched`` is the link epoch at which it was found dead."""
+    """A member. ``latched`` is the link epoch at which it was found dead.
+
+    ``heard`` is false while its probes find it deaf; ``foreign`` says whether its wire takes a
+    source address that is not its own (none: not known, or not tried), ``direct`` how many
+    packets it sent for other members. Probes are counted apart from ``rx`` and ``tx``.
+    """
 
     team: int
     up: bool
+    heard: bool
     latched: int | None
     rx: Traffic
     tx: Traffic
     queued: int
+    direct: int
+    foreign: bool | None
+    probes_sent: int
+    probes_heard: int
+    probes_missed: int
+    tx_errors: int
     drops: dict[str, int]
     heard: bool
     probes_sent: int
@@ -456,6 +475,31 @@ class PortGoneEvent(TypedDict):
     member: int
     epoch: int
 
+class ProbeEvent(TypedDict):
+    """A member was found deaf and latched, or has been heard again for the hold time."""
+
+    kind: Literal["probe"]
+    time: int
+    member: int
+    heard: bool
+    epoch: int
+
+class ProbeTieEvent(TypedDict):
+    """No member of a team has a working path, so none can be told from the others."""
+
+    kind: Literal["probe-tie"]
+    time: int
+    team: int
+
+class TxErrorsEvent(TypedDict):
+    """So many sends of a member failed in a row, and it was latched."""
+
+    kind: Literal["tx-errors"]
+    time: int
+    member: int
+    count: int
+    epoch: int
+
 EngineEvent = TypedDict(
     "EngineEvent",
     {
@@ -509,12 +553,75 @@ Event = (
     | ProbeEvent
     | TxErrorsEvent
     | PortGoneEvent
+    | ProbeEvent
+    | ProbeTieEvent
+    | TxErrorsEvent
     | EngineEvent
     | SaGrantEvent
     | SaExhaustedEvent
     | PanicEvent
     | LostEvent
 )
+
+class Flow(TypedDict):
+    """A packet that the host might send; ``length`` is that of the IP packet."""
+
+    src: str
+    dst: str
+    protocol: int
+    sport: int | None
+    dport: int | None
+    length: int
+
+Candidate = TypedDict(
+    "Candidate",
+    {
+        "engine": int,
+        "tier": int,
+        "class": Literal["primary", "secondary", "application"],
+        "backlog_ns": int,
+        "service_ns": int,
+        "latency_ns": int,
+        "transfer_ns": int,
+        "bias_ns": int,
+        "cost_ns": int,
+        "verdict": str,
+    },
+)
+
+Explanation = TypedDict(
+    "Explanation",
+    {
+        "policy": int | None,
+        "action": Action,
+        "rule": str,
+        "sa": int | None,
+        "member": int | None,
+        "engine": int | None,
+        "class": Literal["primary", "secondary", "application"] | None,
+        "delivery": Literal["return", "direct"] | None,
+        "deliverer": int | None,
+        "reason": str,
+        "why": str,
+        "candidates": list[Candidate],
+    },
+)
+
+class Drop(TypedDict):
+    """A packet that was dropped, and what was known of it by then."""
+
+    time: int
+    reason: str
+    direction: Direction
+    src: str
+    dst: str
+    protocol: int
+    sport: int | None
+    dport: int | None
+    policy: int | None
+    sa: int | None
+    member: int | None
+    packets: int
 
 @final
 class DataPlane:
@@ -545,25 +652,29 @@ class DataPlane:
         """
 
     def engine_remove(self, engine: int) -> None: ...
-    def engine_reset(self, engine: int) -> EngineVerified: ...
-    def engine_fault(self, engine: int, name: FaultName, value: int = 0) -> None: ...
+    def engine_reset(self, engine: int) -> EngineVerified:
+        """Make the engine anew, without its keys and faults, and test it like a stranger."""
+
     def engine_verify(self, engine: int) -> EngineVerified:
-        """Take an engine out of service, test it as it is, and admit it again.
+        """Take an engine out, test it as it is, and admit it again.
 
         Raises:
-            esprit.errors.EngineRefused: nothing passed; it stays out.
+            esprit.errors.EngineRefused: a test failed; it stays out, and can be tested again.
         """
 
-    def probe_key(self, team: int, key: bytes) -> None:
-        """The 16-byte key of a team's probe frames."""
-
+    def engine_fault(self, engine: int, name: FaultName, value: int = 0) -> None: ...
     def applications(self, grants: Grants) -> None:
-        """What engines may do for applications' tasks of this process."""
+        """Say what engines may do for applications' tasks of this process."""
+
+    def probe_key(self, team: int, key: bytes) -> None:
+        """Set the key of a team's probe frames: 16 bytes that nobody else knows."""
 
     def explain(self, team: int, flow: Flow) -> Explanation:
-        """What would become of a packet, and why."""
+        """What would become of a packet now; nothing is sent, numbered or counted."""
 
-    def last_drop(self, team: int) -> Drop | None: ...
+    def last_drop(self, team: int) -> Drop | None:
+        """The last packet of a team that was dropped."""
+
     def publish(self, plan: Plan) -> int:
         """Put a Plan in force; returns its epoch once the worker has acknowledged it."""
 

@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use esprit_crypto::{Direction, JobInput, MAX_OPS, Op, Request};
+use esprit_crypto::{Direction, JobInput, Op, Request};
 use esprit_ipsec::esp;
 use esprit_ipsec::replay::ReplayDrop;
 use esprit_ipsec::sad::Mode;
@@ -81,6 +81,8 @@ pub(crate) struct OpenDraft {
     ops: SmallVec<[Op; 8]>,
     packets: SmallVec<[Packet; 8]>,
     dst: u32,
+    /// Packets that it is to hold, as the engines stand.
+    limit: usize,
 }
 
 /// A packet that was opened and may go up.
@@ -310,10 +312,16 @@ impl Worker {
             .sad
             .lookup(header.spi, parsed.dst)
             .ok_or(DropReason::NoSa)?;
-        if draft.sa != sa_id.0 || draft.member != member || draft.ops.len() == MAX_OPS {
+        if draft.sa != sa_id.0 || draft.member != member || draft.ops.len() >= draft.limit {
             self.submit_open(now, draft);
         }
         let sa = self.sas.inbound.get_mut(&sa_id.0).ok_or(DropReason::NoSa)?;
+        if draft.ops.is_empty() {
+            let (team, algorithm) = (sa.spec.team, sa.key.algorithm());
+            draft.limit = self
+                .pool
+                .preferred_ops(team, Some(member), algorithm, Direction::Open);
+        }
         let seq = match sa.replay.check(header.seq_lo) {
             Ok(seq) => seq,
             Err(drop) => {
@@ -385,28 +393,35 @@ impl Worker {
             return;
         };
         let count = packets.len() as u64;
-        if sa.release.len() >= IN_FLIGHT {
-            sa.drops.count(DropReason::EngineFull, count);
-            return;
-        }
-        let request = Request {
-            team: sa.spec.team,
-            key: Arc::clone(&sa.key),
-            direction: Direction::Open,
-            input: Arc::clone(&input),
-            member: Some(draft.member),
-            flow: draft.sa,
-            weight: 1,
-        };
-        match self.pool.submit(now, &self.buffers, request) {
-            Ok((ticket, _)) => {
-                let place = sa.release.push(Opening {
-                    packets,
-                    input: Some(input),
-                });
-                self.flights.insert(ticket, Flight::Open(draft.sa, place));
+        let team = sa.spec.team;
+        let refused = if sa.release.len() >= IN_FLIGHT {
+            DropReason::EngineFull
+        } else {
+            let request = Request {
+                team,
+                key: Arc::clone(&sa.key),
+                direction: Direction::Open,
+                input: Arc::clone(&input),
+                member: Some(draft.member),
+                flow: draft.sa,
+                weight: 1,
+            };
+            match self.pool.submit(now, &self.buffers, request) {
+                Ok((ticket, _)) => {
+                    let place = sa.release.push(Opening {
+                        packets,
+                        input: Some(input),
+                    });
+                    self.flights.insert(ticket, Flight::Open(draft.sa, place));
+                    return;
+                }
+                Err((_, reject)) => rejected(reject),
             }
-            Err((_, reject)) => sa.drops.count(rejected(reject), count),
+        };
+        sa.drops.count(refused, count);
+        if let Some(frame) = input.frames.first() {
+            self.trail.sa = Some(draft.sa);
+            self.note_frame_drop(team, Way::In, refused, frame.data(), count);
         }
     }
 

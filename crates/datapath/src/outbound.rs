@@ -100,6 +100,8 @@ pub(crate) struct Draft {
     meta: Sealing,
     dst: u32,
     segments: Vec<Segment>,
+    /// Packets that it is to hold, as the engines stand.
+    limit: usize,
 }
 
 impl Worker {
@@ -194,10 +196,13 @@ impl Worker {
         let (eth, outer) = wrap(sa, parsed, frame.buf.data())?;
 
         let packets = segments_of(frame.buf.len(), &frame.vnet) as usize;
-        if draft.ops.len() + packets > MAX_OPS
+        if draft.ops.len() + packets > draft.limit
             || draft.dst as usize + frame.buf.len() + packets * OVERHEAD > LARGE
         {
             self.submit(now, draft);
+        }
+        if draft.ops.is_empty() {
+            draft.limit = self.job_size(sa_id, member);
         }
         let mut cut = core::mem::take(&mut draft.segments);
         cut.clear();
@@ -230,10 +235,11 @@ impl Worker {
         draft.member = member;
         let mut index = None;
         for (segment, seq) in cut.iter().zip(numbers.iter()) {
-            if draft.ops.len() == MAX_OPS {
+            if draft.ops.len() >= draft.limit {
                 // More segments than a job holds: the rest of the headers go with the next.
                 let headers = draft.headers.clone();
                 self.submit(now, draft);
+                draft.limit = self.job_size(sa_id, member);
                 draft.headers = headers;
                 draft.sa = sa_id;
                 draft.member = member;
@@ -247,6 +253,15 @@ impl Worker {
         }
         draft.segments = cut;
         Ok(())
+    }
+
+    /// Packets that a job of this SA should hold now.
+    fn job_size(&self, sa: u32, member: u32) -> usize {
+        self.sas.outbound.get(&sa).map_or(MAX_OPS, |sa| {
+            let (team, algorithm) = (sa.spec.team, sa.key.algorithm());
+            self.pool
+                .preferred_ops(team, Some(member), algorithm, Direction::Seal)
+        })
     }
 
     /// `count` sequence numbers in a row, or none.
@@ -368,9 +383,8 @@ impl Worker {
         };
         let packets = u64::from(meta.packets);
         let team = sa.spec.team;
-        let first = input.frames.first().cloned();
-        let refused = if sa.release.len() >= IN_FLIGHT {
-            DropReason::EngineFull
+        let (refused, input) = if sa.release.len() >= IN_FLIGHT {
+            (DropReason::EngineFull, input)
         } else {
             let request = Request {
                 team,
@@ -390,11 +404,11 @@ impl Worker {
                     }
                     return;
                 }
-                Err((_, reject)) => rejected(reject),
+                Err((request, reject)) => (rejected(reject), request.input),
             }
         };
         sa.drops.count(refused, packets);
-        if let Some(frame) = first {
+        if let Some(frame) = input.frames.first() {
             self.trail.sa = Some(draft.sa);
             self.trail.member = Some(draft.member);
             self.note_frame_drop(team, Way::Out, refused, frame.data(), packets);

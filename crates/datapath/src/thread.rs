@@ -14,7 +14,7 @@ use esprit_packet::Time;
 use esprit_port::{LinkEvent, LinkMonitor, LinkProber, Port, Waiter};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::command::{Answer, Command};
+use crate::command::{Answer, Command, Taken};
 use crate::events::{Event, Events};
 use crate::gate::Gate;
 use crate::wake::EventFd;
@@ -231,7 +231,15 @@ fn obey(worker: &mut Worker, ports: &mut Ports, command: Command) -> Answer {
         }
         Command::EngineAdmit(engine, verified) => worker.engine_admit(engine, verified),
         Command::EngineRemove(engine) => worker.engine_remove(now, engine),
+        Command::EngineTake(engine) => Answer::Engine(worker.engine_take(now, engine).map(Taken)),
         Command::EngineFault(engine, fault) => worker.engine_fault(engine, fault),
+        Command::Applications(grants) => worker.applications(*grants),
+        Command::ProbeKey(team, key) => worker.probe_key(team, key),
+        Command::Explain(team, flow) => match worker.explain(now, team, &flow) {
+            Ok(explanation) => Answer::Explanation(Box::new(explanation)),
+            Err(text) => Answer::Refused(text),
+        },
+        Command::LastDrop(team) => Answer::LastDrop(worker.last_drop(team)),
         Command::Publish(plan) => worker.publish(*plan),
         Command::SaAdd(spec, key, salt) => worker.sa_add(*spec, key, salt),
         Command::SaDelete(sa) => worker.sa_delete(sa),

@@ -222,7 +222,7 @@ fn a_device_that_refuses_everything_is_given_up_and_a_full_one_is_not() {
     assert_eq!(switch.data.len() as u64 + refused, 101);
     assert!(refused <= 8);
     let snapshot = switch.host.worker.snapshot(switch.host.now);
-    assert_eq!(snapshot.members[&1].tx_errors, 8);
+    assert!(snapshot.members[&1].tx_errors >= 8);
 }
 
 #[test]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use esprit_crypto::{AeadKey, Algorithm, EngineId, Wake};
+use esprit_crypto::{AeadKey, Algorithm, Engine, EngineId, Grants, Wake};
 use esprit_datapath::{
-    Answer, Command, EventFd, Events, Mac, MemberSpec, Plan, PolicyWithSas, TeamSpec, Worker,
-    WorkerThread,
+    Answer, Command, EventFd, Events, Flow, Mac, MemberSpec, Plan, PolicyWithSas, ProbeKey, Taken,
+    TeamSpec, Worker, WorkerThread,
 };
 use esprit_ipsec::sad::SaSpec;
 use esprit_packet::Pool as Buffers;
@@ -17,7 +17,7 @@ use esprit_port::{
 use pyo3::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{EngineSpec, fault};
+use crate::engine::{EngineSpec, fault, test};
 use crate::error::{NativeError, read, write};
 
 /// RFC 4106 section 8.1: the salt is the last four bytes of the keying material.
@@ -58,6 +58,8 @@ struct MemberInfo {
 struct Made {
     taps: BTreeMap<u32, (String, Mac)>,
     engines: BTreeMap<u32, EngineSpec>,
+    /// Engines that failed a later test: kept, so that they can be tested again.
+    refused: BTreeMap<u32, Box<dyn Engine>>,
     links: bool,
 }
 
@@ -89,7 +91,7 @@ impl DataPlane {
         let thread = self.thread()?;
         match py.detach(|| thread.call(command))? {
             Answer::Refused(text) => Err(NativeError::Refused(text)),
-            answer @ (Answer::Done | Answer::Epoch(_) | Answer::Snapshot(_)) => Ok(answer),
+            answer => Ok(answer),
         }
     }
 
@@ -156,7 +158,7 @@ impl DataPlane {
         let answer = self.call(py, Command::Snapshot)?;
         match &answer {
             Answer::Snapshot(snapshot) => write(py, &**snapshot),
-            Answer::Done | Answer::Epoch(_) | Answer::Refused(_) => Err(unexpected(&answer).into()),
+            answer => Err(unexpected(answer).into()),
         }
     }
 
@@ -269,7 +271,12 @@ impl DataPlane {
 
     fn engine_remove(&self, py: Python<'_>, engine: u32) -> Result<(), NativeError> {
         self.call(py, Command::EngineRemove(EngineId(engine)))?;
-        self.made().engines.remove(&engine);
+        let mut made = self.made();
+        made.engines.remove(&engine);
+        let refused = made.refused.remove(&engine);
+        drop(made);
+        // It may have threads that end with it.
+        py.detach(|| drop(refused));
         Ok(())
     }
 
@@ -280,8 +287,36 @@ impl DataPlane {
         let spec =
             spec.ok_or_else(|| NativeError::Refused(format!("engine {engine} does not exist")))?;
         self.call(py, Command::EngineRemove(EngineId(engine)))?;
+        let refused = self.made().refused.remove(&engine);
+        py.detach(|| drop(refused));
         let report = self.admit(py, &spec)?;
         write(py, &report)
+    }
+
+    /// Tests an engine as it is, with its faults: it is out of service meanwhile, and stays out
+    /// where it fails, but is kept for another try.
+    fn engine_verify<'py>(&self, py: Python<'py>, engine: u32) -> PyResult<Bound<'py, PyAny>> {
+        let spec = self.made().engines.get(&engine).cloned();
+        let spec =
+            spec.ok_or_else(|| NativeError::Refused(format!("engine {engine} does not exist")))?;
+        let taken = match self.call(py, Command::EngineTake(EngineId(engine)))? {
+            Answer::Engine(Some(Taken(taken))) => Some(taken),
+            Answer::Engine(None) => self.made().refused.remove(&engine),
+            answer => return Err(unexpected(&answer).into()),
+        };
+        let taken = taken.ok_or_else(|| {
+            NativeError::Refused(format!("engine {} is being tested already", spec.name))
+        })?;
+        match py.detach(|| test(taken)) {
+            Ok((verified, report)) => {
+                self.call(py, Command::EngineAdmit(EngineId(engine), verified))?;
+                write(py, &report)
+            }
+            Err(refused) => {
+                self.made().refused.insert(engine, refused.engine);
+                Err(NativeError::Engine(spec.name, refused.evidence).into())
+            }
+        }
     }
 
     #[pyo3(signature = (engine, name, value = 0))]
@@ -297,12 +332,51 @@ impl DataPlane {
             .map(drop)
     }
 
+    /// What engines may do for applications' tasks of this process.
+    fn applications(&self, py: Python<'_>, grants: &Bound<'_, PyAny>) -> Result<(), NativeError> {
+        let grants: Grants = read("grants", grants)?;
+        self.call(py, Command::Applications(Box::new(grants)))
+            .map(drop)
+    }
+
+    fn probe_key(&self, py: Python<'_>, team: u32, key: &[u8]) -> Result<(), NativeError> {
+        let key: &[u8; ProbeKey::LEN] = key.try_into().map_err(|_| {
+            let wanted = ProbeKey::LEN;
+            NativeError::Value(format!(
+                "{} bytes are no probe key: give {wanted}",
+                key.len()
+            ))
+        })?;
+        self.call(py, Command::ProbeKey(team, ProbeKey::new(key)))
+            .map(drop)
+    }
+
+    fn explain<'py>(
+        &self,
+        py: Python<'py>,
+        team: u32,
+        flow: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let flow: Flow = read("flow", flow)?;
+        match self.call(py, Command::Explain(team, Box::new(flow)))? {
+            Answer::Explanation(explanation) => write(py, &*explanation),
+            answer => Err(unexpected(&answer).into()),
+        }
+    }
+
+    fn last_drop<'py>(&self, py: Python<'py>, team: u32) -> PyResult<Bound<'py, PyAny>> {
+        match self.call(py, Command::LastDrop(team))? {
+            Answer::LastDrop(drop) => write(py, &drop),
+            answer => Err(unexpected(&answer).into()),
+        }
+    }
+
     fn publish(&self, py: Python<'_>, plan: &Bound<'_, PyAny>) -> Result<u64, NativeError> {
         let plan: Plan = read("plan", plan)?;
         let answer = self.call(py, Command::Publish(Box::new(plan)))?;
         match answer {
             Answer::Epoch(epoch) => Ok(epoch),
-            Answer::Done | Answer::Snapshot(_) | Answer::Refused(_) => Err(unexpected(&answer)),
+            answer => Err(unexpected(&answer)),
         }
     }
 

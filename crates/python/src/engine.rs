@@ -6,7 +6,7 @@ use esprit_crypto::engines::asic::Asic;
 use esprit_crypto::engines::asic_model::AsicSpec;
 use esprit_crypto::engines::cpu::{CpuInline, CpuThreads};
 use esprit_crypto::rates::RateLine;
-use esprit_crypto::verify::{Verified, verify};
+use esprit_crypto::verify::{Refused, Verified, verify};
 use esprit_crypto::{Capabilities, Engine, Fault, Wake};
 use esprit_datapath::monotonic;
 use serde::{Deserialize, Serialize};
@@ -66,17 +66,21 @@ impl EngineSpec {
                 Box::new(engine)
             }
         };
-        let verified = verify(engine, &monotonic, &std::thread::yield_now)
-            .map_err(|refused| NativeError::Engine(self.name.clone(), refused.evidence))?;
-        let rates = verified.rates().lines();
-        let latency = rates.iter().map(|line| line.rate.latency_ns);
-        let report = EngineReport {
-            capabilities: verified.engine().capabilities().clone(),
-            latency_ns: latency.fold(0.0, f64::max) as u64,
-            rates,
-        };
-        Ok((verified, report))
+        test(engine).map_err(|refused| NativeError::Engine(self.name.clone(), refused.evidence))
     }
+}
+
+/// Tests an engine, be it a new one or one that has worked, and calibrates it.
+pub fn test(engine: Box<dyn Engine>) -> Result<(Verified, EngineReport), Refused> {
+    let verified = verify(engine, &monotonic, &std::thread::yield_now)?;
+    let rates = verified.rates().lines();
+    let latency = rates.iter().map(|line| line.rate.latency_ns);
+    let report = EngineReport {
+        capabilities: verified.engine().capabilities().clone(),
+        latency_ns: latency.fold(0.0, f64::max) as u64,
+        rates,
+    };
+    Ok((verified, report))
 }
 
 /// A fault by its name; `value` is every how many answers (`wrong`) or microseconds (`late`), the
