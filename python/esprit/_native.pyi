@@ -101,20 +101,11 @@ class Rate(TypedDict):
     ns_per_byte: float
     latency_ns: float
 
-class EngineTest(TypedDict):
-    """One test of an engine, with the evidence if it failed."""
-
-    algorithm: str
-    direction: Literal["seal", "open"]
-    passed: bool
-    evidence: str
-
 class EngineVerified(TypedDict):
-    """The proof of an engine's tests, and its measured rates: only what passed has one."""
+    """The proof of an engine's tests, and its measured rates."""
 
     capabilities: Capabilities
     rates: list[Rate]
-    tests: list[EngineTest]
 
 class UdpEncap(TypedDict):
     """The ports of RFC 3948 framing."""
@@ -274,8 +265,6 @@ class TeamSnapshot(TypedDict):
     shares: list[int]
     held: int
     drops: dict[str, int]
-    shares: list[int]
-    held: int
 
 class MemberSnapshot(TypedDict):
     """A member. ``latched`` is the link epoch at which it was found dead.
@@ -299,12 +288,6 @@ class MemberSnapshot(TypedDict):
     probes_missed: int
     tx_errors: int
     drops: dict[str, int]
-    heard: bool
-    probes_sent: int
-    probes_heard: int
-    probes_missed: int
-    tx_errors: int
-    foreign: bool | None
 
 class EngineSnapshot(TypedDict):
     """An engine. ``backlog_ns`` is the time of all that it has before it.
@@ -331,11 +314,6 @@ class EngineSnapshot(TypedDict):
     audited: int
     wrong: int
     busy_ns: int
-    checked: int
-    canaries: int
-    primary_ns: int
-    secondary_ns: int
-    application_ns: int
 
 class SaSnapshot(TypedDict):
     """An SA. ``seq``: outbound the next number, inbound the highest accepted."""
@@ -367,84 +345,6 @@ class Snapshot(TypedDict):
     sas: dict[int, SaSnapshot]
     policies: dict[int, Traffic]
     buffers: BufferSnapshot
-
-class Flow(TypedDict):
-    """A packet that the stack might send, as ``explain`` takes it."""
-
-    src: str
-    dst: str
-    protocol: int
-    sport: int | None
-    dport: int | None
-    length: int
-
-Candidate = TypedDict(
-    "Candidate",
-    {
-        "engine": int,
-        "tier": int,
-        "class": str,
-        "backlog_ns": int,
-        "service_ns": int,
-        "latency_ns": int,
-        "transfer_ns": int,
-        "bias_ns": int,
-        "cost_ns": int,
-        "verdict": str,
-    },
-)
-
-Explanation = TypedDict(
-    "Explanation",
-    {
-        "policy": int | None,
-        "action": str,
-        "rule": str,
-        "sa": int | None,
-        "member": int | None,
-        "engine": int | None,
-        "class": str | None,
-        "delivery": str | None,
-        "deliverer": int | None,
-        "reason": str,
-        "why": str,
-        "candidates": list[Candidate],
-    },
-)
-
-class Drop(TypedDict):
-    """The last packet of a team that was dropped."""
-
-    time: int
-    reason: str
-    direction: Direction
-    src: str | None
-    dst: str | None
-    protocol: int | None
-    sport: int | None
-    dport: int | None
-    policy: int | None
-    sa: int | None
-    member: int | None
-    packets: int
-
-class ProbeEvent(TypedDict):
-    """A member went deaf, or hears again."""
-
-    kind: Literal["probe"]
-    time: int
-    member: int
-    heard: bool
-    epoch: int
-
-class TxErrorsEvent(TypedDict):
-    """A member's port refused frame after frame."""
-
-    kind: Literal["tx-errors"]
-    time: int
-    member: int
-    count: int
-    epoch: int
 
 class LinkEvent(TypedDict):
     """A member's link rose or fell; ``epoch`` numbers the link changes of the process."""
@@ -550,8 +450,6 @@ class LostEvent(TypedDict):
 Event = (
     LinkEvent
     | TakeoverEvent
-    | ProbeEvent
-    | TxErrorsEvent
     | PortGoneEvent
     | ProbeEvent
     | ProbeTieEvent

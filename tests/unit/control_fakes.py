@@ -5,7 +5,7 @@ import errno
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 import pytest
 
@@ -139,6 +139,7 @@ class FakePlane:
                     "queued": self.queued.get(number, 0),
                     "drops": {},
                     "heard": self.heard.get(number, True),
+                    "direct": 0,
                     "probes_sent": 9,
                     "probes_heard": 8,
                     "probes_missed": 1,
@@ -167,11 +168,6 @@ class FakePlane:
                     "audited": 0,
                     "wrong": 0,
                     "busy_ns": 7,
-                    "checked": 1,
-                    "canaries": 2,
-                    "primary_ns": 3,
-                    "secondary_ns": 4,
-                    "application_ns": 0,
                 }
                 for number in self.engines
             },
@@ -247,7 +243,7 @@ class FakePlane:
         ]
         if all(pair in failing for pair in pairs):
             raise EngineRefused(spec["name"], "case 1: wrong tag")
-        return {
+        found: object = {
             "capabilities": {
                 "kind": spec["kind"],
                 "simulated": spec["kind"] == "asic",
@@ -281,6 +277,7 @@ class FakePlane:
                 for algorithm, direction in pairs
             ],
         }
+        return cast("EngineVerified", found)
 
     def engine_remove(self, engine: int) -> None:
         self._called("engine_remove")

@@ -12,6 +12,7 @@ from esprit.model.event import (
     Panicked,
     PortLost,
     Probed,
+    ProbesTied,
     SendingFailed,
     TookOver,
     Unknown,
@@ -38,6 +39,8 @@ def narrate(
             return {"from": members.get(lost), "to": members.get(heir or 0)}
         case Probed(member=member, heard=heard):
             return None if member not in members else {"member": members[member], "heard": heard}
+        case ProbesTied(team=number):
+            return None if number != team else {}
         case SendingFailed(member=member, count=count):
             return None if member not in members else {"member": members[member], "count": count}
         case PortLost(member=member):

@@ -15,6 +15,7 @@ from esprit import config
 from esprit.control import bringup
 from esprit.control import members as membership
 from esprit.control.apply import Transaction
+from esprit.control.explain import Explaining, flow
 from esprit.control.host import Host, RunningEngine
 from esprit.control.members import RunningMember
 from esprit.control.narrate import narrate
@@ -40,7 +41,12 @@ from esprit.modes.base import Decision
 
 if TYPE_CHECKING:
     from esprit._native import FaultName, Plan
-    from esprit.daemon.resources import EventResource, Scalar
+    from esprit.daemon.resources import (
+        DropResource,
+        EventResource,
+        ExplanationResource,
+        Scalar,
+    )
 
 Table = Mapping[str, object]
 
@@ -86,6 +92,22 @@ class RunningTeam:
     def view(self) -> View:
         """Everything there is to show, as of now."""
         return View(self, self.host.plane.snapshot())
+
+    def explain(self, query: Mapping[str, str]) -> "ExplanationResource":
+        """What would become of a packet, and why.
+
+        Raises:
+            BadRequest: the query describes no packet.
+        """
+        return Explaining(self).flow(flow(query))
+
+    def last_drop(self) -> "DropResource":
+        """The last packet that was dropped.
+
+        Raises:
+            NotFound: none was.
+        """
+        return Explaining(self).last_drop()
 
     async def start(self, *, force: bool) -> None:
         """Come up, wholly or not at all.

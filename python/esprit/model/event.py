@@ -74,6 +74,15 @@ class Probed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProbesTied(Event):
+    """No member of a team hears anything, so none can be told from the others."""
+
+    kind: ClassVar[str] = "probe-tie"
+
+    team: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SendingFailed(Event):
     """A member's port refused frame after frame; the worker latched the member."""
 
@@ -343,6 +352,8 @@ def from_native(found: Mapping[str, object]) -> Event:
                 heard=bool(found.get("heard")),
                 epoch=_int(found, "epoch"),
             )
+        case "probe-tie":
+            return ProbesTied(time=time, team=_int(found, "team"))
         case "tx-errors":
             return SendingFailed(
                 time=time,

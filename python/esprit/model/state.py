@@ -101,6 +101,16 @@ class Test:
     passed: bool
     evidence: str = ""
 
+    @classmethod
+    def from_native(cls, found: Mapping[str, object]) -> Test:
+        """Read what the data plane says of a test."""
+        return cls(
+            algorithm=str(found.get("algorithm", "")),
+            direction=str(found.get("direction", "")),
+            passed=bool(found.get("passed")),
+            evidence=str(found.get("evidence", "")),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
