@@ -621,6 +621,7 @@ class SimulationConfig(TypedDict):
     control_ns: int
     turn_ns: int
     buffers: tuple[int, int]
+    checked: bool
     job_rows: int
 
 class SimulatedMember(TypedDict):
@@ -715,6 +716,7 @@ class SimulationReport(TypedDict):
     overtaken: int
     address_moves: int
     predicted: Predicted
+    spoiled: int
     steps: int
     queued_most: int
     violation: BrokenRule | None
@@ -743,6 +745,9 @@ class Simulation:
     def violation(self) -> BrokenRule | None: ...
     def mark(self) -> None:
         """Begin the window in which rates and latencies are measured."""
+
+    def is_idle(self) -> bool:
+        """Whether nothing waits for a step."""
 
     def audit(self) -> None:
         """Look at what must hold between any two steps."""

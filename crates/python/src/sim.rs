@@ -99,7 +99,12 @@ pub struct Simulation {
 fn done(answer: Answer) -> Result<(), NativeError> {
     match answer {
         Answer::Refused(text) => Err(NativeError::Refused(text)),
-        Answer::Done | Answer::Epoch(_) | Answer::Snapshot(_) => Ok(()),
+        Answer::Done
+        | Answer::Epoch(_)
+        | Answer::Snapshot(_)
+        | Answer::Engine(_)
+        | Answer::Explanation(_)
+        | Answer::LastDrop(_) => Ok(()),
     }
 }
 
@@ -148,6 +153,10 @@ impl Simulation {
 
     fn mark(&self) {
         self.inner().mark();
+    }
+
+    fn is_idle(&self) -> bool {
+        self.inner().is_idle()
     }
 
     fn audit(&self) {

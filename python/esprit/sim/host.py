@@ -126,6 +126,7 @@ def build(
             "control_ns": scenario.control_ns,
             "turn_ns": scenario.turn_ns,
             "buffers": scenario.buffers,
+            "checked": all(team.verify_every == 1 for team in scenario.teams),
             "job_rows": scenario.job_rows,
         },
         None if placement is None else adapted(placement),

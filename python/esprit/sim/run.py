@@ -113,6 +113,7 @@ class Run:
         seen = self.host.native.snapshot()
         return not (
             self._steps
+            or not self.host.native.is_idle()
             or any(sa["in_flight"] for sa in seen["sas"].values())
             or any(member["queued"] for member in seen["members"].values())
             or seen["buffers"]["small"]
