@@ -100,14 +100,23 @@ struct Flying {
     bytes: u32,
 }
 
+/// Where packets of a flow keep their order. One that changes its SA may be overtaken: rule 4 is
+/// for each SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    Host,
+    Sa(u32),
+    Plain(u32),
+}
+
 /// What is known of a flow's probes.
 #[derive(Debug, Default)]
 struct Flow {
     source: usize,
     /// By number: when it was sent, or what became of it.
     fate: Vec<u64>,
-    /// By member (`u32::MAX`: the host): the next number that is in order there.
-    next: BTreeMap<u32, u32>,
+    /// By lane: the next number that is in order there.
+    next: BTreeMap<Lane, u32>,
 }
 
 #[derive(Debug, Default)]
@@ -826,7 +835,10 @@ impl Simulation {
         }
         let payload = bytes.get(ETHERNET + IPV4 + UDP..).unwrap_or_default();
         match Probe::read(&self.plain, payload) {
-            Some(probe) => self.in_order(member, probe, payload.len(), departs),
+            Some(probe) => {
+                let lane = Lane::Plain(member);
+                self.in_order(member, lane, probe, payload.len(), departs);
+            }
             None => self.control_frame(member, bytes, departs),
         }
     }
@@ -840,7 +852,10 @@ impl Simulation {
             return;
         }
         match Probe::read(&self.canary, &opened.payload) {
-            Some(probe) => self.in_order(member, probe, opened.payload.len(), departs),
+            Some(probe) => {
+                let lane = Lane::Sa(opened.sa);
+                self.in_order(member, lane, probe, opened.payload.len(), departs);
+            }
             None => {
                 let detail = format!(
                     "SA {}: number {} opens to what nobody sent",
@@ -852,7 +867,7 @@ impl Simulation {
     }
 
     /// A probe was handed over to `member` (`u32::MAX`: to the host).
-    fn in_order(&mut self, member: u32, probe: Probe, payload: usize, departs: Time) {
+    fn in_order(&mut self, member: u32, lane: Lane, probe: Probe, payload: usize, departs: Time) {
         let Some(flow) = self.flows.get_mut(probe.flow as usize) else {
             let detail = "a probe of no flow".to_owned();
             self.verdict.broken(self.now, Rule::Bytes, detail);
@@ -868,7 +883,7 @@ impl Simulation {
             }
             Some(_) => {}
         }
-        let next = flow.next.entry(member).or_default();
+        let next = flow.next.entry(lane).or_default();
         if probe.number < *next {
             let detail = format!(
                 "packet {} of flow {} came behind packet {}",
@@ -892,7 +907,9 @@ impl Simulation {
         let payload = bytes.get(ETHERNET + IPV4 + UDP..).unwrap_or_default();
         let probe = Probe::read(&self.canary, payload).or_else(|| Probe::read(&self.plain, payload));
         match probe {
-            Some(probe) => self.in_order(u32::MAX, probe, payload.len(), self.now),
+            Some(probe) => {
+                self.in_order(u32::MAX, Lane::Host, probe, payload.len(), self.now);
+            }
             None if self.lied => self.spoiled += 1,
             None if bytes.get(12..14) == Some(&[8, 0]) => {
                 let detail = "the host was given a packet that nobody sent";
