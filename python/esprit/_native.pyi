@@ -4,6 +4,7 @@ Nothing here decides. Ids are small integers that the caller assigns, unique in 
 process; times are nanoseconds of the monotonic clock; keys go in and never come out.
 """
 
+from collections.abc import Callable
 from typing import Literal, NotRequired, TypedDict, final
 
 __version__: str
@@ -345,6 +346,84 @@ class Snapshot(TypedDict):
     policies: dict[int, Traffic]
     buffers: BufferSnapshot
 
+class Flow(TypedDict):
+    """A packet that the host might send; ``length`` is that of the IP packet."""
+
+    src: str
+    dst: str
+    protocol: int
+    sport: int | None
+    dport: int | None
+    length: int
+
+Candidate = TypedDict(
+    "Candidate",
+    {
+        "engine": int,
+        "tier": int,
+        "class": Literal["primary", "secondary", "application"],
+        "backlog_ns": int,
+        "service_ns": int,
+        "latency_ns": int,
+        "transfer_ns": int,
+        "bias_ns": int,
+        "cost_ns": int,
+        "verdict": str,
+    },
+)
+
+Explanation = TypedDict(
+    "Explanation",
+    {
+        "policy": int | None,
+        "action": Action,
+        "rule": str,
+        "sa": int | None,
+        "member": int | None,
+        "engine": int | None,
+        "class": Literal["primary", "secondary", "application"] | None,
+        "delivery": Literal["return", "direct"] | None,
+        "deliverer": int | None,
+        "reason": str,
+        "why": str,
+        "candidates": list[Candidate],
+    },
+)
+
+class Drop(TypedDict):
+    """A packet that was dropped, and what was known of it by then."""
+
+    time: int
+    reason: str
+    direction: Direction
+    src: str
+    dst: str
+    protocol: int
+    sport: int | None
+    dport: int | None
+    policy: int | None
+    sa: int | None
+    member: int | None
+    packets: int
+
+class ProbeEvent(TypedDict):
+    """A member was found deaf and latched, or has been heard again for the hold time."""
+
+    kind: Literal["probe"]
+    time: int
+    member: int
+    heard: bool
+    epoch: int
+
+class TxErrorsEvent(TypedDict):
+    """So many sends of a member failed in a row, and it was latched."""
+
+    kind: Literal["tx-errors"]
+    time: int
+    member: int
+    count: int
+    epoch: int
+
 class LinkEvent(TypedDict):
     """A member's link rose or fell; ``epoch`` numbers the link changes of the process."""
 
@@ -374,30 +453,12 @@ class PortGoneEvent(TypedDict):
     member: int
     epoch: int
 
-class ProbeEvent(TypedDict):
-    """A member was found deaf and latched, or has been heard again for the hold time."""
-
-    kind: Literal["probe"]
-    time: int
-    member: int
-    heard: bool
-    epoch: int
-
 class ProbeTieEvent(TypedDict):
     """No member of a team has a working path, so none can be told from the others."""
 
     kind: Literal["probe-tie"]
     time: int
     team: int
-
-class TxErrorsEvent(TypedDict):
-    """So many sends of a member failed in a row, and it was latched."""
-
-    kind: Literal["tx-errors"]
-    time: int
-    member: int
-    count: int
-    epoch: int
 
 EngineEvent = TypedDict(
     "EngineEvent",
@@ -459,66 +520,6 @@ Event = (
     | PanicEvent
     | LostEvent
 )
-
-class Flow(TypedDict):
-    """A packet that the host might send; ``length`` is that of the IP packet."""
-
-    src: str
-    dst: str
-    protocol: int
-    sport: int | None
-    dport: int | None
-    length: int
-
-Candidate = TypedDict(
-    "Candidate",
-    {
-        "engine": int,
-        "tier": int,
-        "class": Literal["primary", "secondary", "application"],
-        "backlog_ns": int,
-        "service_ns": int,
-        "latency_ns": int,
-        "transfer_ns": int,
-        "bias_ns": int,
-        "cost_ns": int,
-        "verdict": str,
-    },
-)
-
-Explanation = TypedDict(
-    "Explanation",
-    {
-        "policy": int | None,
-        "action": Action,
-        "rule": str,
-        "sa": int | None,
-        "member": int | None,
-        "engine": int | None,
-        "class": Literal["primary", "secondary", "application"] | None,
-        "delivery": Literal["return", "direct"] | None,
-        "deliverer": int | None,
-        "reason": str,
-        "why": str,
-        "candidates": list[Candidate],
-    },
-)
-
-class Drop(TypedDict):
-    """A packet that was dropped, and what was known of it by then."""
-
-    time: int
-    reason: str
-    direction: Direction
-    src: str
-    dst: str
-    protocol: int
-    sport: int | None
-    dport: int | None
-    policy: int | None
-    sa: int | None
-    member: int | None
-    packets: int
 
 @final
 class DataPlane:
@@ -703,3 +704,169 @@ class Capture:
         ifname: str, needles: list[bytes], *, sample_every: int = 64, keep: int = 32
     ) -> Capture: ...
     def stop(self) -> CaptureResult: ...
+
+class SimulationConfig(TypedDict):
+    """A run's setting. Times are nanoseconds of virtual time."""
+
+    seed: int
+    control_ns: int
+    turn_ns: int
+    buffers: tuple[int, int]
+    checked: bool
+    job_rows: int
+
+class SimulatedMember(TypedDict):
+    """A member with its wire."""
+
+    id: int
+    team: int
+    mac: str
+    rate_bps: int
+    mtu: int
+    ring: int
+    up: bool
+
+class TrafficFlow(TypedDict):
+    """A five-tuple of UDP; ``spi`` and ``via`` are of the peer's."""
+
+    src: str
+    dst: str
+    sport: int
+    dport: int
+    spi: int | None
+    via: int | None
+
+class TrafficSpec(TypedDict):
+    """A source of packets: a pattern with its own keys, sizes, flows."""
+
+    name: str
+    team: int
+    inbound: bool
+    plain: bool
+    pattern: Literal["constant", "poisson", "on-off", "recorded"]
+    rate_bps: NotRequired[int]
+    on_ns: NotRequired[int]
+    off_ns: NotRequired[int]
+    packets: NotRequired[list[list[int]]]
+    sizes: dict[str, list[list[int]]]
+    flows: list[TrafficFlow]
+    start_ns: int
+    stop_ns: int
+    burst: int
+
+class BrokenRule(TypedDict):
+    """The first rule that a run broke."""
+
+    time: int
+    rule: str
+    detail: str
+
+class Latency(TypedDict):
+    """A distribution of times in nanoseconds."""
+
+    p50: int
+    p99: int
+    max: int
+
+class TrafficTotals(TypedDict):
+    """What became of a source's packets in the whole run."""
+
+    sent: int
+    delivered: int
+    refused: int
+    wire_lost: int
+
+class TrafficReport(TypedDict):
+    """What became of a source's packets: in the whole run, and since the window began."""
+
+    name: str
+    total: TrafficTotals
+    sent: int
+    sent_bytes: int
+    delivered: int
+    delivered_bytes: int
+    latency: Latency
+
+class Predicted(TypedDict):
+    """Sums over completed jobs: expected, measured, and their differences without sign."""
+
+    jobs: int
+    expected_ns: int
+    measured_ns: int
+    error_ns: int
+
+class SimulationReport(TypedDict):
+    """What a run came to."""
+
+    time: int
+    window: int
+    traffic: list[TrafficReport]
+    drops: dict[str, int]
+    member_frames: dict[int, int]
+    member_bytes: dict[int, int]
+    overtaken: int
+    address_moves: int
+    predicted: Predicted
+    spoiled: int
+    steps: int
+    queued_most: int
+    violation: BrokenRule | None
+
+PlacedJob = tuple[int, int | None, str, Literal["seal", "open"], int, int]
+PlacedCandidate = tuple[
+    int, int, Literal["primary", "secondary", "application"], int, int, int, int, int, int
+]
+
+@final
+class Simulation:
+    """A host in virtual time: the worker that ships, with ports, engines and a peer in memory.
+
+    Commands have the names that :class:`DataPlane` has for them.
+    """
+
+    def __new__(
+        cls,
+        config: SimulationConfig,
+        placement: Callable[[PlacedJob, list[PlacedCandidate]], int | None] | None = None,
+    ) -> Simulation: ...
+    def now(self) -> int: ...
+    def advance(self, until: int) -> list[Event]:
+        """Run on; return the events that a decision is due about, or none at ``until``."""
+
+    def violation(self) -> BrokenRule | None: ...
+    def mark(self) -> None:
+        """Begin the window in which rates and latencies are measured."""
+
+    def is_idle(self) -> bool:
+        """Whether nothing waits for a step."""
+
+    def audit(self) -> None:
+        """Look at what must hold between any two steps."""
+
+    def audit_at_rest(self, stopped: bool) -> None:
+        """Look at what must hold once everything came to rest.
+
+        ``stopped``: an engine holds jobs, and so buffers, that it never gives back.
+        """
+
+    def report(self) -> SimulationReport: ...
+    def job_rows(self) -> list[dict[str, object]]: ...
+    def event_rows(self) -> list[dict[str, object]]: ...
+    def note(self, kind: str, details: str) -> None: ...
+    def snapshot(self) -> Snapshot: ...
+    def team_add(self, spec: TeamSpec) -> None: ...
+    def member_add(self, spec: SimulatedMember) -> None: ...
+    def member_remove(self, member: int) -> None: ...
+    def engine_add(self, spec: EngineSpec) -> EngineVerified: ...
+    def engine_remove(self, engine: int) -> None: ...
+    def engine_reset(self, engine: int) -> EngineVerified: ...
+    def engine_verify(self, engine: int) -> EngineVerified: ...
+    def engine_fault(self, engine: int, name: FaultName, value: int = 0) -> None: ...
+    def publish(self, plan: Plan) -> None: ...
+    def sa_add(self, spec: SaSpec, key: bytes) -> None: ...
+    def policies_set(self, team: int, policies: list[PolicySpec]) -> None: ...
+    def link(self, member: int, *, up: bool, deleted: bool = False) -> None: ...
+    def deaf(self, member: int, deaf: bool) -> None: ...
+    def traffic_add(self, spec: TrafficSpec) -> None: ...
+    def sabotage(self, what: dict[str, int]) -> None:
+        """Break a rule on purpose at the n-th occasion, to show that its check sees it."""

@@ -4,9 +4,11 @@ use core::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aws_lc_rs::aead::{self, LessSafeKey, UnboundKey};
+use aws_lc_rs::aead;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::cipher::Cipher;
 
 /// Bytes of the integrity check value (RFC 4106 section 6: the full tag, the one we offer; RFC
 /// 8439 section 2.8 has no other).
@@ -63,7 +65,7 @@ impl Algorithm {
         }
     }
 
-    fn implementation(self) -> &'static aead::Algorithm {
+    pub(crate) fn implementation(self) -> &'static aead::Algorithm {
         match self {
             Self::Aes128Gcm16 => &aead::AES_128_GCM,
             Self::Aes256Gcm16 => &aead::AES_256_GCM,
@@ -124,7 +126,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 pub struct AeadKey {
     algorithm: Algorithm,
     id: u64,
-    ready: LessSafeKey,
+    cipher: Cipher,
 }
 
 impl AeadKey {
@@ -140,12 +142,11 @@ impl AeadKey {
                 got: bytes.len(),
             });
         }
-        let unbound = UnboundKey::new(algorithm.implementation(), bytes)
-            .map_err(|_| KeyError::Unusable(algorithm))?;
+        let cipher = Cipher::new(algorithm, bytes).ok_or(KeyError::Unusable(algorithm))?;
         Ok(Arc::new(Self {
             algorithm,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            ready: LessSafeKey::new(unbound),
+            cipher,
         }))
     }
 
@@ -162,8 +163,8 @@ impl AeadKey {
         self.id
     }
 
-    pub(crate) const fn ready(&self) -> &LessSafeKey {
-        &self.ready
+    pub(crate) const fn cipher(&self) -> &Cipher {
+        &self.cipher
     }
 }
 
@@ -172,7 +173,7 @@ impl fmt::Debug for AeadKey {
         let Self {
             algorithm,
             id,
-            ready: _,
+            cipher: _,
         } = self;
         write!(f, "AeadKey({} #{id}, hidden)", algorithm.name())
     }

@@ -194,6 +194,8 @@ impl Worker {
 
     /// Gives one task to the pool; it comes back where there is no room for it now.
     fn place(&mut self, now: Time, task: Task) -> Result<(), Task> {
+        // Fairness is among keys: an application with many tasks under one does not starve another.
+        let flow = task.key.id() as u32;
         let request = Request {
             team: APPLICATIONS,
             // Who has a key of its own has a share of its own.
@@ -203,6 +205,8 @@ impl Worker {
             direction: task.direction,
             input: task.input,
             member: None,
+            flow,
+            weight: 1,
         };
         match self.pool.submit(now, &self.buffers, request) {
             Ok((ticket, _)) => {

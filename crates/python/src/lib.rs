@@ -8,6 +8,7 @@ mod capture;
 mod dataplane;
 mod engine;
 mod error;
+mod sim;
 
 use esprit_datapath::DropReason;
 use pyo3::prelude::*;
@@ -31,5 +32,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<application::AeadKey>()?;
     module.add_class::<application::Requester>()?;
     module.add_class::<application::Completions>()?;
+    module.add_class::<sim::Simulation>()?;
     Ok(())
 }
