@@ -198,9 +198,6 @@ impl Worker {
         let flow = task.key.id() as u32;
         let request = Request {
             team: APPLICATIONS,
-            // Who has a key of its own has a share of its own.
-            flow: task.key.id() as u32,
-            weight: 1,
             key: task.key,
             direction: task.direction,
             input: task.input,
