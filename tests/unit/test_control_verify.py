@@ -174,3 +174,8 @@ async def test_a_refusal_on_demand_keeps_it_out(bench: Bench) -> None:
     with pytest.raises(EngineRefused, match="wrong tag"):
         await team.verify_engine(NAME)
     assert not granted(bench, team)
+    assert team.upkeep.retests.next() is not None, "it is tested again all the same"
+    (engine,) = [one for one in team.view().engines() if one["name"] == NAME]
+    assert engine["health"] == "failed"
+    assert engine["evidence"] == ["refused by=case 1: wrong tag"]
+    assert engine["retest"] == team.upkeep.retests.next()
