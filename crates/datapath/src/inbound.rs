@@ -220,6 +220,9 @@ impl Worker {
         mut frame: RxFrame,
         parsed: &Parsed,
     ) -> Result<(), DropReason> {
+        if matches!(parsed.net, Net::Arp) || parsed.is_neighbour_discovery() {
+            self.learn(team_id, frame.buf.data());
+        }
         let team = self.teams.get_mut(&team_id).ok_or(DropReason::NoPlan)?;
         match parsed.net {
             Net::Ipv4 | Net::Ipv6 => {

@@ -163,7 +163,14 @@ impl Worker {
                 self.trail.member = Some(member);
                 return self.protect(now, sa, member, frame, parsed, draft);
             }
-            Fate::ByReceiver(member) => (member, Some(team.mac)),
+            Fate::ByReceiver(member) => {
+                let mac = team.mac;
+                let finished = frame.vnet.flags & NEEDS_CSUM == 0;
+                match self.balance(now, team_id, frame.buf.data_mut(), finished) {
+                    Some(member) => (member, self.members.get(&member).map(|m| m.mac)),
+                    None => (member, Some(mac)),
+                }
+            }
             Fate::Pass(member) => (member, self.source_mac(team_id, member)),
         };
         let mac = mac.ok_or(DropReason::NoMember)?;

@@ -134,6 +134,7 @@ impl Worker {
         busy |= self.handle_completions(now);
         // Probes are judged when all that was heard has been looked at.
         self.probe(now, io);
+        self.handle_retelling(now);
         self.open_doors(io);
         busy |= self.send(now, io);
         Progress {
@@ -147,7 +148,8 @@ impl Worker {
         let teams = self.teams.values().flat_map(|team| {
             let probe = team.prober.as_ref().map(crate::probe::Prober::due);
             let hold = team.hold.as_ref().map(crate::hold::Hold::until);
-            [probe, hold]
+            let retell = team.balance.as_ref().and_then(crate::balance::Balance::due);
+            [probe, hold, retell]
         });
         teams
             .chain([self.pool.timeout(), self.falls])
