@@ -209,7 +209,7 @@ impl Worker {
             self.submit(now, draft);
         }
         if draft.ops.is_empty() {
-            draft.limit = self.job_size(sa_id, member);
+            draft.limit = self.seal_size(sa_id, member);
         }
         let mut cut = core::mem::take(&mut draft.segments);
         cut.clear();
@@ -246,7 +246,7 @@ impl Worker {
                 // More segments than a job holds: the rest of the headers go with the next.
                 let headers = draft.headers.clone();
                 self.submit(now, draft);
-                draft.limit = self.job_size(sa_id, member);
+                draft.limit = self.seal_size(sa_id, member);
                 draft.headers = headers;
                 draft.sa = sa_id;
                 draft.member = member;
@@ -262,12 +262,9 @@ impl Worker {
         Ok(())
     }
 
-    /// Packets that a job of this SA should hold now.
-    fn job_size(&self, sa: u32, member: u32) -> usize {
+    fn seal_size(&self, sa: u32, member: u32) -> usize {
         self.sas.outbound.get(&sa).map_or(MAX_OPS, |sa| {
-            let (team, algorithm) = (sa.spec.team, sa.key.algorithm());
-            self.pool
-                .preferred_ops(team, Some(member), algorithm, Direction::Seal)
+            self.job_size(sa.spec.team, member, &sa.key, Direction::Seal)
         })
     }
 
@@ -338,6 +335,7 @@ impl Worker {
             nonce: esp::nonce(sa.salt, esp::iv(seq)),
             aad,
             aad_len,
+            long_aad: (0, 0),
             frame: frame as u16,
             prefix: (prefix.start as u32, prefix.end as u32),
             head: (head.start as u32, head.end as u32),
