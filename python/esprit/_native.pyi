@@ -4,6 +4,7 @@ Nothing here decides. Ids are small integers that the caller assigns, unique in 
 process; times are nanoseconds of the monotonic clock; keys go in and never come out.
 """
 
+from collections.abc import Callable
 from typing import Literal, NotRequired, TypedDict, final
 
 __version__: str
@@ -733,6 +734,7 @@ class SimulationConfig(TypedDict):
     control_ns: int
     turn_ns: int
     buffers: tuple[int, int]
+    checked: bool
     job_rows: int
 
 class SimulatedMember(TypedDict):
@@ -827,9 +829,15 @@ class SimulationReport(TypedDict):
     overtaken: int
     address_moves: int
     predicted: Predicted
+    spoiled: int
     steps: int
     queued_most: int
     violation: BrokenRule | None
+
+PlacedJob = tuple[int, int | None, str, Literal["seal", "open"], int, int]
+PlacedCandidate = tuple[
+    int, int, Literal["primary", "secondary", "application"], int, int, int, int, int, int
+]
 
 @final
 class Simulation:
@@ -838,7 +846,11 @@ class Simulation:
     Commands have the names that :class:`DataPlane` has for them.
     """
 
-    def __new__(cls, config: SimulationConfig) -> Simulation: ...
+    def __new__(
+        cls,
+        config: SimulationConfig,
+        placement: Callable[[PlacedJob, list[PlacedCandidate]], int | None] | None = None,
+    ) -> Simulation: ...
     def now(self) -> int: ...
     def advance(self, until: int) -> list[Event]:
         """Run on; return the events that a decision is due about, or none at ``until``."""
@@ -846,6 +858,9 @@ class Simulation:
     def violation(self) -> BrokenRule | None: ...
     def mark(self) -> None:
         """Begin the window in which rates and latencies are measured."""
+
+    def is_idle(self) -> bool:
+        """Whether nothing waits for a step."""
 
     def audit(self) -> None:
         """Look at what must hold between any two steps."""

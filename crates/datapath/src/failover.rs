@@ -16,6 +16,7 @@ use crate::hold::Hold;
 use crate::member::Member;
 use crate::plan::Plan;
 use crate::route::Route;
+use crate::transmit::segments_of;
 use crate::verdict::DropReason;
 use crate::worker::Worker;
 
@@ -247,7 +248,10 @@ impl Worker {
                 .and_then(|team| team.route.plain().single);
             match heir {
                 Some(heir) => self.queue_from(lost, heir, frame),
-                None => self.drop_on_member(lost, DropReason::PortDown, 1),
+                None => {
+                    let packets = segments_of(frame.len(), &frame.vnet);
+                    self.drop_on_member(lost, DropReason::PortDown, packets);
+                }
             }
         }
     }

@@ -443,7 +443,18 @@ impl Worker {
     fn emit(&mut self, team_id: u32, mut id: u16, ready: Ready<Sealing>) {
         let bytes = ready.dst.len() as u64;
         let sealed = ready.dst.share();
-        for group in ready.meta.groups {
+        for mut group in ready.meta.groups {
+            // Removed while engines worked for it: its heir sends, as for a member that was lost.
+            if !self.members.contains_key(&group.member)
+                && let Some(team) = self.teams.get_mut(&team_id)
+            {
+                let Some(heir) = team.route.plain().single else {
+                    team.drops
+                        .count(DropReason::PortDown, u64::from(group.count));
+                    continue;
+                };
+                group.member = heir;
+            }
             let Some(mac) = self.source_mac(team_id, group.member) else {
                 self.drop_on_member(group.member, DropReason::PortDown, u64::from(group.count));
                 continue;

@@ -1,7 +1,9 @@
 //! The simulation, as Python steps it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use esprit_crypto::placement::{Ask, Candidate, Placer};
+use esprit_crypto::{Class, Direction, EngineId};
 use esprit_datapath::{Answer, Plan, PolicyWithSas, TeamSpec};
 use esprit_ipsec::sad::SaSpec;
 use esprit_packet::Time;
@@ -23,11 +25,75 @@ struct EngineSpec {
     model: sim::EngineModel,
 }
 
+/// What a Python placement raised; the run ends with it.
+type Raised = Arc<Mutex<Option<PyErr>>>;
+
+/// A placement in Python.
+struct Placement {
+    pick: Py<PyAny>,
+    raised: Raised,
+}
+
+impl Placement {
+    fn ask(&self, ask: &Ask, candidates: &[Candidate]) -> PyResult<Option<u32>> {
+        Python::attach(|py| {
+            let direction = match ask.direction {
+                Direction::Seal => "seal",
+                Direction::Open => "open",
+            };
+            let rows: Vec<_> = candidates
+                .iter()
+                .map(|at| {
+                    let class = match at.class {
+                        Class::Primary => "primary",
+                        Class::Secondary => "secondary",
+                        Class::Application => "application",
+                    };
+                    (
+                        at.engine.0,
+                        at.tier,
+                        class,
+                        at.backlog_ns,
+                        at.service_ns,
+                        at.latency_ns,
+                        at.transfer_ns,
+                        at.bias_ns,
+                        at.cost_ns,
+                    )
+                })
+                .collect();
+            let job = (
+                ask.now.0,
+                ask.member,
+                ask.algorithm.name(),
+                direction,
+                ask.shape.packets,
+                ask.shape.bytes,
+            );
+            self.pick.call1(py, (job, rows))?.extract(py)
+        })
+    }
+}
+
+impl Placer for Placement {
+    fn place(&mut self, ask: &Ask, candidates: &[Candidate]) -> Option<EngineId> {
+        match self.ask(ask, candidates) {
+            Ok(engine) => engine.map(EngineId),
+            Err(error) => {
+                let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
+                raised.get_or_insert(error);
+                None
+            }
+        }
+    }
+}
+
 /// A host in virtual time.
 #[pyclass(module = "esprit._native", frozen)]
 pub struct Simulation {
     /// Boxed: the interpreter aligns to 16 bytes, the search for the canary wants 32.
     inner: Box<Mutex<sim::Simulation>>,
+    raised: Raised,
 }
 
 fn done(answer: Answer) -> Result<(), NativeError> {
@@ -51,10 +117,18 @@ impl Simulation {
 #[pymethods]
 impl Simulation {
     #[new]
-    fn new(config: &Bound<'_, PyAny>) -> Result<Self, NativeError> {
+    #[pyo3(signature = (config, placement = None))]
+    fn new(config: &Bound<'_, PyAny>, placement: Option<Py<PyAny>>) -> Result<Self, NativeError> {
         let config: sim::Config = read("simulation", config)?;
+        let raised = Raised::default();
+        let placer = placement.map(|pick| -> Box<dyn Placer> {
+            let raised = Arc::clone(&raised);
+            Box::new(Placement { pick, raised })
+        });
+        let inner = sim::Simulation::new(config, |pool| pool.set_placer(placer));
         Ok(Self {
-            inner: Box::new(Mutex::new(sim::Simulation::new(config, |_| {}))),
+            inner: Box::new(Mutex::new(inner)),
+            raised,
         })
     }
 
@@ -66,7 +140,11 @@ impl Simulation {
     /// none at `until`.
     fn advance<'py>(&self, py: Python<'py>, until: u64) -> PyResult<Bound<'py, PyAny>> {
         let events = py.detach(|| self.inner().advance(Time(until)));
-        write(py, &events)
+        let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
+        match raised.take() {
+            Some(error) => Err(error),
+            None => write(py, &events),
+        }
     }
 
     fn violation<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -75,6 +153,10 @@ impl Simulation {
 
     fn mark(&self) {
         self.inner().mark();
+    }
+
+    fn is_idle(&self) -> bool {
+        self.inner().is_idle()
     }
 
     fn audit(&self) {

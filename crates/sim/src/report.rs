@@ -99,6 +99,8 @@ pub struct Report {
     pub address_moves: u64,
     /// How well completions were foretold.
     pub predicted: Predicted,
+    /// Packets that a lying engine spoiled, unseen.
+    pub spoiled: u64,
     /// Steps of the worker.
     pub steps: u64,
     /// Most frames that a member's queue held.

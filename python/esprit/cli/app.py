@@ -139,6 +139,37 @@ def demo(context: typer.Context) -> None:
     raise typer.Exit(run_demo(list(context.args)))
 
 
+@app.command()
+def simulate(
+    scenario: Annotated[
+        str | None,
+        typer.Argument(help="A file, or a shipped scenario; none: list these.", show_default=False),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the scenario's own.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for rows, summary and plots.")
+    ] = None,
+    rival: Annotated[str | None, typer.Option(help="Another placement, by its name.")] = None,
+    compare: Annotated[bool, typer.Option(help="Our placement beside every rival.")] = False,
+    figures: Annotated[bool, typer.Option(help="Print the figures that must hold.")] = False,
+    json: Json = False,
+) -> None:
+    """Run a scenario in virtual time, with the very code that ships, and check its rules."""
+    from esprit.cli.simulate import simulate as run
+
+    raise typer.Exit(
+        run(
+            scenario,
+            seed=seed,
+            out=out,
+            rival=rival,
+            compare=compare,
+            show_figures=figures,
+            json=json,
+        )
+    )
+
+
 # team
 
 

@@ -34,6 +34,7 @@ from esprit.sim.schema import (
     MemberTable,
     TeamTable,
     TrafficTable,
+    setting,
 )
 
 #: Faults by what they happen to.
@@ -111,9 +112,15 @@ def _faults(table: FileTable, source: str) -> Iterator[Problem]:
         return Problem(source=source, where=where, text=text)
 
     for team in table.team:
-        for key in sorted(set(team.model_extra or {}) - SETTINGS):
-            known = ", ".join(sorted(SETTINGS))
-            yield problem(f"team {team.name}: {key}", f"is not known here; known are {known}")
+        for key, value in sorted((team.model_extra or {}).items()):
+            known = ", ".join(sorted(name.removesuffix("_ns") for name in SETTINGS))
+            try:
+                setting(key, value)
+            except KeyError:
+                yield problem(f"team {team.name}: {key}", f"is not known here; known are {known}")
+            except ValueError as error:
+                text = str(error).partition("\n")[0]
+                yield problem(f"team {team.name}: {key}", f"does not fit ({text}); correct it")
         if team.verify is not None and _verify(team.verify) is None:
             yield problem(
                 f"team {team.name}: verify", 'is none; write "off", "all" or "sample:1/1000"'
@@ -208,7 +215,7 @@ def _scenario(table: FileTable, source: str, folder: Path) -> Scenario:
         Team(
             name=name,
             members=tuple(_members(team, name)),
-            settings=dict(team.model_extra or {}),
+            settings=dict(setting(key, value) for key, value in (team.model_extra or {}).items()),
             sas=Sas(**dict(team.sas)),
             verify_every=None if team.verify is None else _verify(team.verify),
         )
@@ -252,6 +259,7 @@ def _members(team: TeamTable, own: str) -> Iterator[Member]:
                 priority=table.priority,
                 carry=table.carry,
                 weight=table.weight,
+                foreign=table.foreign,
                 engine=(
                     None
                     if table.engine is None

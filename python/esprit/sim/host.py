@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
 from esprit import _native
 from esprit.errors import EngineRefused
 from esprit.model import Capabilities, EngineSpec, EngineState, MemberState, Rate, TeamState
 from esprit.model.words import Health
 from esprit.sim import addresses
+from esprit.sim.placement import Placement, adapted
 from esprit.sim.scenario import Member, Scenario, Team, Traffic
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 @dataclass(slots=True)
@@ -80,6 +77,8 @@ class Host:
             carry=spec.carry,
             priority=spec.priority,
             weight=spec.weight,
+            foreign=spec.foreign,
+            speed=spec.rate_bps // 1_000_000,
         )
 
     def add_member(self, number: int, *, up: bool) -> None:
@@ -124,8 +123,10 @@ def build(scenario: Scenario, *, placement: Placement | None = None) -> Host:
             "control_ns": scenario.control_ns,
             "turn_ns": scenario.turn_ns,
             "buffers": scenario.buffers,
+            "checked": all(team.verify_every == 1 for team in scenario.teams),
             "job_rows": scenario.job_rows,
-        }
+        },
+        None if placement is None else adapted(placement),
     )
     host = Host(scenario, native)
     for index, team in enumerate(scenario.teams):
@@ -159,8 +160,9 @@ def _add_team(host: Host, index: int, team: Team) -> None:
         states.append(host.member_state(id_, up=spec.up))
         if spec.engine is not None:
             host.admit(host.new_engine(spec.engine, id_))
-    known = {f.name for f in fields(TeamState)}
-    settings = {key: value for key, value in team.settings.items() if key in known}
+    settings = dict(team.settings)
+    if team.verify_every is not None:
+        settings["verify_every"] = team.verify_every
     frames = (_gratuitous(mac),) if host.scenario.announce else ()
     host.states[number] = TeamState(
         id=number,

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from esprit import _native
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,3 +56,38 @@ class Candidate:
 
 #: Answers the number of one of the candidates; None: the job is refused.
 Placement = Callable[[Job, Sequence[Candidate]], int | None]
+
+
+def adapted(
+    placement: Placement,
+) -> Callable[[_native.PlacedJob, list[_native.PlacedCandidate]], int | None]:
+    """The function as the pool calls it: with plain tuples."""
+
+    def pick(job: _native.PlacedJob, rows: list[_native.PlacedCandidate]) -> int | None:
+        now, member, algorithm, direction, packets, size = job
+        asked = Job(
+            now=now,
+            member=member,
+            algorithm=algorithm,
+            direction=direction,
+            packets=packets,
+            bytes=size,
+        )
+        return placement(asked, [_candidate(row) for row in rows])
+
+    return pick
+
+
+def _candidate(row: _native.PlacedCandidate) -> Candidate:
+    engine, tier, use, backlog, service, latency, transfer, bias, cost = row
+    return Candidate(
+        engine=engine,
+        tier=tier,
+        use=use,
+        backlog_ns=backlog,
+        service_ns=service,
+        latency_ns=latency,
+        transfer_ns=transfer,
+        bias_ns=bias,
+        cost_ns=cost,
+    )

@@ -173,7 +173,7 @@ def _figures(
     for name, number in host.members.items():
         share = measured["member_bytes"].get(number, 0) / max(carried, 1)
         found[f"member.{name}.share"] = share
-    for key in ("overtaken", "address_moves", "steps", "queued_most"):
+    for key in ("spoiled", "overtaken", "address_moves", "steps", "queued_most"):
         found[key] = _number(last, key)
     found["plans"] = run.plans
     for key in ("takeover", "link", "hung", "quarantined", "probe"):

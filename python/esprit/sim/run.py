@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from esprit.errors import EngineRefused
-from esprit.model import TeamState
 from esprit.model.event import (
     EngineJoined,
     EngineLeft,
@@ -18,6 +17,7 @@ from esprit.model.event import (
     MemberJoined,
     MemberLeft,
     SettingsChanged,
+    Ticked,
     from_native,
 )
 from esprit.modes import decide
@@ -82,6 +82,7 @@ class Run:
         # Steps of the scenario and of the control plane, by their time; in order of their coming.
         self._steps: list[tuple[int, int, Callable[[], None]]] = []
         self._step = 0
+        self._deadlines: dict[int, int] = {}
         for fault in scenario.faults:
             self._at(fault.at, lambda fault=fault: self._happen(fault))  # type: ignore[misc]
 
@@ -112,6 +113,7 @@ class Run:
         seen = self.host.native.snapshot()
         return not (
             self._steps
+            or not self.host.native.is_idle()
             or any(sa["in_flight"] for sa in seen["sas"].values())
             or any(member["queued"] for member in seen["members"].values())
             or seen["buffers"]["small"]
@@ -146,8 +148,7 @@ class Run:
 
     def _hear(self, event: Event) -> None:
         self.counts[event.kind] = self.counts.get(event.kind, 0) + 1
-        for number, state in self.host.states.items():
-            self._put_in_force(number, decide(state, event))
+        self._tell(event)
         if isinstance(event, EngineReported) and event.what in ("hung", "quarantined"):
             self.counts[event.what] = self.counts.get(event.what, 0) + 1
             delay = self.scenario.readmit_ns
@@ -159,14 +160,13 @@ class Run:
         return next((e for e in self.host.engines.values() if e.id == number), None)
 
     def _tell(self, event: Event) -> None:
-        for number, state in self.host.states.items():
-            self._put_in_force(number, decide(state, event))
+        for number in self.host.states:
+            self._decide(number, event)
 
     def _put_in_force(self, number: int, decision: Decision) -> None:
         state, plan = decision.state, decision.plan
-        every = self._verify_every(state)
-        if every is not None:
-            plan = replace(plan, verify_every=every)
+        if decision.deadline is not None:
+            self._wake(number, decision.deadline)
         before = self.host.states[number].plan
         if not decision.to_publish and before is not None:
             self.host.states[number] = replace(state, plan=before)
@@ -181,9 +181,15 @@ class Run:
             details = f"team={state.name} before={notice.before} after={notice.after}"
             self.host.native.note(notice.what, details)
 
-    def _verify_every(self, state: TeamState) -> int | None:
-        team = next(team for team in self.scenario.teams if team.name == state.name)
-        return team.verify_every
+    def _wake(self, number: int, deadline: int) -> None:
+        """Ask the mode again when time alone may change something."""
+        if self._deadlines.get(number) != deadline:
+            self._deadlines[number] = deadline
+            self._at(deadline, lambda: self._decide(number, Ticked(time=deadline)))
+
+    def _decide(self, number: int, event: Event) -> None:
+        stamped = replace(event, time=max(event.time, self.host.native.now()))
+        self._put_in_force(number, decide(self.host.states[number], stamped))
 
     # what happens
 
@@ -202,7 +208,7 @@ class Run:
 
     def _to_team(self, fault: Fault, event: Event) -> None:
         number = self.host.teams[fault.team or self.scenario.teams[0].name]
-        self._put_in_force(number, decide(self.host.states[number], event))
+        self._decide(number, event)
 
     def _to_member(self, fault: Fault, member: int) -> None:
         native = self.host.native
@@ -232,13 +238,12 @@ class Run:
             if host.admit(engine):
                 self._tell(EngineJoined(engine=engine.state()))
         number = host.specs[member][0]
-        joined = MemberJoined(member=host.member_state(member, up=True))
-        self._put_in_force(number, decide(host.states[number], joined))
+        self._decide(number, MemberJoined(member=host.member_state(member, up=True)))
 
     def _remove(self, member: int) -> None:
         host = self.host
         number = host.specs[member][0]
-        self._put_in_force(number, decide(host.states[number], MemberLeft(member=member)))
+        self._decide(number, MemberLeft(member=member))
         own = [engine for engine in host.engines.values() if engine.member == member]
         for engine in own:
             self._leave(engine)

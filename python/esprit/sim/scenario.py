@@ -31,6 +31,7 @@ class Member:
         rate_bps: Of its wire.
         ring: Frames that its device takes ahead.
         up: Its link when the run begins.
+        foreign: Its wire takes source addresses that are not its own.
         joins: It is no member from the start; a fault of kind ``add`` makes it one.
     """
 
@@ -43,6 +44,7 @@ class Member:
     priority: int = 0
     carry: bool = True
     weight: int = 1
+    foreign: bool = True
     engine: EngineSpec | None = None
 
 

@@ -8,14 +8,44 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from esprit.config.schema import EngineTable, Table
-from esprit.config.values import Duration, InterfaceName, ObjectName, Rate
+from esprit.config.values import Duration, InterfaceName, ObjectName, Rate, duration
+from esprit.model.spec import ProbeSpec
 from esprit.model.state import TeamState
 from esprit.sim.scenario import IMIX, MIN_PACKET, FaultKind
 
 #: What of a team's state a file may set; the rest is what a run makes of it.
 SETTINGS = frozenset(f.name for f in fields(TeamState)) - {
-    "id", "name", "members", "engines", "link_epoch", "active", "announcements", "plan",
+    "id", "name", "members", "engines", "link_epoch", "active", "announcements", "plan", "now",
+    "asks", "load", "verify_every",
 }  # fmt: skip
+
+
+class ProbeTable(Table):
+    """How members are probed."""
+
+    every: Duration
+    miss: int = Field(3, ge=1, le=64)
+    of: int = Field(5, ge=1, le=64)
+    hold: Duration = 1_000_000_000
+
+
+def setting(key: str, value: object) -> tuple[str, object]:
+    """A key of a team's table as the model's field: times have their unit in the file.
+
+    Raises:
+        KeyError: the model knows no such field.
+        ValueError: the value does not fit.
+    """
+    if key == "probe":
+        probe = ProbeTable.model_validate(value)
+        return key, ProbeSpec(
+            every_ns=probe.every, miss=probe.miss, of=probe.of, hold_ns=probe.hold
+        )
+    if f"{key}_ns" in SETTINGS:
+        return f"{key}_ns", duration(value)
+    if key not in SETTINGS:
+        raise KeyError(key)
+    return key, value
 
 
 def _sizes(value: object) -> object:
@@ -44,6 +74,7 @@ class MemberTable(Table):
     priority: int = Field(0, ge=-32768, le=32767)
     carry: bool = True
     weight: int = Field(1, ge=1, le=1000)
+    foreign: bool = True
     engine: EngineTable | None = None
     count: int = Field(1, ge=1, le=1024)
 

@@ -130,14 +130,21 @@ impl Hot {
         self.way_per_job.saturating_add(bytes)
     }
 
-    /// It was given a job of `service_ns`.
-    pub(crate) fn begin(&mut self, now: Time, service_ns: u64, memory: u64, class: Class) {
+    /// It was given a job of `service_ns` that is expected back after `expected_ns`.
+    pub(crate) fn begin(
+        &mut self,
+        now: Time,
+        (service_ns, expected_ns): (u64, u64),
+        memory: u64,
+        class: Class,
+    ) {
         self.jobs += 1;
         self.memory += memory;
         self.service_ns += service_ns;
         if class == Class::Primary {
             self.primary_ns += service_ns;
-            self.own.given(now);
+            let alone = expected_ns.saturating_sub(self.backlog_ns(now));
+            self.own.given(now, alone);
         }
         self.busy_until = self.busy_until.max(now) + Time(self.spread(service_ns));
     }

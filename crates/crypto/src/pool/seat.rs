@@ -179,7 +179,8 @@ impl Seat {
         memory: u64,
         choice: &Choice,
     ) {
-        hot.begin(now, choice.service_ns, memory, choice.class);
+        let times = (choice.service_ns, choice.expected_ns);
+        hot.begin(now, times, memory, choice.class);
         let span = choice
             .expected_ns
             .saturating_mul(HUNG_FACTOR)
