@@ -497,6 +497,10 @@ EngineEvent = TypedDict(
         "to": NotRequired[int],
         "jobs": NotRequired[int],
         "health": NotRequired[str],
+        "operation": NotRequired[int],
+        "byte": NotRequired[int | None],
+        "found": NotRequired[Literal["audit", "check", "canary"]],
+        "by": NotRequired[int | None],
     },
 )
 
