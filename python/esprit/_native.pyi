@@ -4,6 +4,7 @@ Nothing here decides. Ids are small integers that the caller assigns, unique in 
 process; times are nanoseconds of the monotonic clock; keys go in and never come out.
 """
 
+from collections.abc import Callable
 from typing import Literal, NotRequired, TypedDict, final
 
 __version__: str
@@ -292,7 +293,9 @@ class EngineSnapshot(TypedDict):
     """An engine. ``backlog_ns`` is the time of all that it has before it.
 
     ``primary``, ``secondary`` and ``application`` count jobs, ``failed``, ``bad_icv`` and
-    ``wrong`` operations.
+    ``wrong`` operations; ``checked`` are jobs opened again before they left, ``canaries`` jobs
+    of known answers, ``second_looks`` failed ICVs that were tried on it again. With ``_ns``:
+    the work given to it.
     """
 
     engine: int
@@ -312,7 +315,13 @@ class EngineSnapshot(TypedDict):
     bad_icv: int
     audited: int
     wrong: int
+    checked: int
+    canaries: int
+    second_looks: int
     busy_ns: int
+    primary_ns: int
+    secondary_ns: int
+    application_ns: int
 
 class SaSnapshot(TypedDict):
     """An SA. ``seq``: outbound the next number, inbound the highest accepted."""
@@ -333,6 +342,19 @@ class BufferSnapshot(TypedDict):
     small_made: int
     large_made: int
 
+class QueueLevel(TypedDict):
+    """Jobs of a class that wait for an engine, and the bytes of buffers that they hold."""
+
+    jobs: int
+    bytes: int
+
+class Queues(TypedDict):
+    """What waits for an engine."""
+
+    primary: QueueLevel
+    secondary: QueueLevel
+    application: QueueLevel
+
 class Snapshot(TypedDict):
     """The state of the data plane at one moment."""
 
@@ -344,121 +366,7 @@ class Snapshot(TypedDict):
     sas: dict[int, SaSnapshot]
     policies: dict[int, Traffic]
     buffers: BufferSnapshot
-
-class LinkEvent(TypedDict):
-    """A member's link rose or fell; ``epoch`` numbers the link changes of the process."""
-
-    kind: Literal["link"]
-    time: int
-    member: int
-    up: bool
-    epoch: int
-
-TakeoverEvent = TypedDict(
-    "TakeoverEvent",
-    {
-        "kind": Literal["takeover"],
-        "time": int,
-        "team": int,
-        "from": int,
-        "to": int | None,
-        "epoch": int,
-    },
-)
-
-class PortGoneEvent(TypedDict):
-    """A member's interface was deleted: its port is to be rebuilt."""
-
-    kind: Literal["port-gone"]
-    time: int
-    member: int
-    epoch: int
-
-class ProbeEvent(TypedDict):
-    """A member was found deaf and latched, or has been heard again for the hold time."""
-
-    kind: Literal["probe"]
-    time: int
-    member: int
-    heard: bool
-    epoch: int
-
-class ProbeTieEvent(TypedDict):
-    """No member of a team has a working path, so none can be told from the others."""
-
-    kind: Literal["probe-tie"]
-    time: int
-    team: int
-
-class TxErrorsEvent(TypedDict):
-    """So many sends of a member failed in a row, and it was latched."""
-
-    kind: Literal["tx-errors"]
-    time: int
-    member: int
-    count: int
-    epoch: int
-
-EngineEvent = TypedDict(
-    "EngineEvent",
-    {
-        "kind": Literal["engine"],
-        "time": int,
-        "event": Literal["hung", "failed", "wrong", "quarantined", "redone", "late", "recovered"],
-        "engine": NotRequired[int],
-        "ticket": NotRequired[int],
-        "expected_ns": NotRequired[int],
-        "waited_ns": NotRequired[int],
-        "operations": NotRequired[int],
-        "from": NotRequired[int],
-        "to": NotRequired[int],
-        "jobs": NotRequired[int],
-        "health": NotRequired[str],
-    },
-)
-
-class SaGrantEvent(TypedDict):
-    """An outbound SA has used half of what was granted; ``next`` is the next number."""
-
-    kind: Literal["sa-grant"]
-    time: int
-    sa: int
-    next: int
-
-class SaExhaustedEvent(TypedDict):
-    """An outbound SA has no numbers left."""
-
-    kind: Literal["sa-exhausted"]
-    time: int
-    sa: int
-
-class PanicEvent(TypedDict):
-    """A thread failed. Nothing leaves any more, in plain or sealed."""
-
-    kind: Literal["panic"]
-    time: int
-    message: str
-
-class LostEvent(TypedDict):
-    """So many events were not kept."""
-
-    kind: Literal["lost"]
-    time: int
-    count: int
-
-Event = (
-    LinkEvent
-    | TakeoverEvent
-    | PortGoneEvent
-    | ProbeEvent
-    | ProbeTieEvent
-    | TxErrorsEvent
-    | EngineEvent
-    | SaGrantEvent
-    | SaExhaustedEvent
-    | PanicEvent
-    | LostEvent
-)
+    queues: Queues
 
 class Flow(TypedDict):
     """A packet that the host might send; ``length`` is that of the IP packet."""
@@ -519,6 +427,125 @@ class Drop(TypedDict):
     sa: int | None
     member: int | None
     packets: int
+
+class ProbeEvent(TypedDict):
+    """A member was found deaf and latched, or has been heard again for the hold time."""
+
+    kind: Literal["probe"]
+    time: int
+    member: int
+    heard: bool
+    epoch: int
+
+class TxErrorsEvent(TypedDict):
+    """So many sends of a member failed in a row, and it was latched."""
+
+    kind: Literal["tx-errors"]
+    time: int
+    member: int
+    count: int
+    epoch: int
+
+class LinkEvent(TypedDict):
+    """A member's link rose or fell; ``epoch`` numbers the link changes of the process."""
+
+    kind: Literal["link"]
+    time: int
+    member: int
+    up: bool
+    epoch: int
+
+TakeoverEvent = TypedDict(
+    "TakeoverEvent",
+    {
+        "kind": Literal["takeover"],
+        "time": int,
+        "team": int,
+        "from": int,
+        "to": int | None,
+        "epoch": int,
+    },
+)
+
+class PortGoneEvent(TypedDict):
+    """A member's interface was deleted: its port is to be rebuilt."""
+
+    kind: Literal["port-gone"]
+    time: int
+    member: int
+    epoch: int
+
+class ProbeTieEvent(TypedDict):
+    """No member of a team has a working path, so none can be told from the others."""
+
+    kind: Literal["probe-tie"]
+    time: int
+    team: int
+
+EngineEvent = TypedDict(
+    "EngineEvent",
+    {
+        "kind": Literal["engine"],
+        "time": int,
+        "event": Literal["hung", "failed", "wrong", "quarantined", "redone", "late", "recovered"],
+        "engine": NotRequired[int],
+        "ticket": NotRequired[int],
+        "expected_ns": NotRequired[int],
+        "waited_ns": NotRequired[int],
+        "operations": NotRequired[int],
+        "from": NotRequired[int],
+        "to": NotRequired[int],
+        "jobs": NotRequired[int],
+        "health": NotRequired[str],
+        "operation": NotRequired[int],
+        "byte": NotRequired[int | None],
+        "found": NotRequired[Literal["audit", "check", "canary"]],
+        "by": NotRequired[int | None],
+    },
+)
+
+class SaGrantEvent(TypedDict):
+    """An outbound SA has used half of what was granted; ``next`` is the next number."""
+
+    kind: Literal["sa-grant"]
+    time: int
+    sa: int
+    next: int
+
+class SaExhaustedEvent(TypedDict):
+    """An outbound SA has no numbers left."""
+
+    kind: Literal["sa-exhausted"]
+    time: int
+    sa: int
+
+class PanicEvent(TypedDict):
+    """A thread failed. Nothing leaves any more, in plain or sealed."""
+
+    kind: Literal["panic"]
+    time: int
+    message: str
+
+class LostEvent(TypedDict):
+    """So many events were not kept."""
+
+    kind: Literal["lost"]
+    time: int
+    count: int
+
+Event = (
+    LinkEvent
+    | TakeoverEvent
+    | PortGoneEvent
+    | ProbeEvent
+    | ProbeTieEvent
+    | TxErrorsEvent
+    | EngineEvent
+    | SaGrantEvent
+    | SaExhaustedEvent
+    | PanicEvent
+    | LostEvent
+)
 
 @final
 class DataPlane:
@@ -586,6 +613,97 @@ class DataPlane:
     def policies_set(self, team: int, policies: list[PolicySpec]) -> None:
         """Replace the whole SPD of a team, between two packets."""
 
+Algorithm = Literal["aes-128-gcm-16", "aes-256-gcm-16", "chacha20-poly1305"]
+Work = Literal["seal", "open"]
+
+@final
+class AeadKey:
+    """A key for applications' tasks, in the library's expanded form; it never comes out."""
+
+    def __new__(cls, algorithm: Algorithm, material: bytes) -> AeadKey: ...
+    def clear(self) -> None:
+        """Let go of the key. It is cleansed once no task in flight uses it."""
+
+class RequesterStatistics(TypedDict):
+    """What was done by a requester. ``own``: too long for the pool, on the caller's thread."""
+
+    messages: int
+    bytes: int
+    own_messages: int
+    own_bytes: int
+    in_flight: int
+    room: int
+    waits: int
+
+class LoadSpec(TypedDict):
+    """A load to be generated: messages of ``size`` bytes, ``packets`` of them in a job."""
+
+    direction: Work
+    size: int
+    seconds: float
+    rate_bps: NotRequired[int | None]
+    packets: NotRequired[int | None]
+    window: NotRequired[int | None]
+
+class EngineLoad(TypedDict):
+    """What one engine did of a load."""
+
+    jobs: int
+    bytes: int
+
+class LoadReport(TypedDict):
+    """What came of a load. Latencies run from asking for a job to having its result."""
+
+    seconds: float
+    jobs: int
+    messages: int
+    bytes: int
+    packets: int
+    lost: int
+    bad: int
+    latency_p50_ns: int
+    latency_p99_ns: int
+    latency_max_ns: int
+    engines: dict[int, EngineLoad]
+
+@final
+class Requester:
+    """Asks a data plane to seal and open messages, for applications. Any thread may use it.
+
+    So many tasks may be in flight at a time; who finds no room waits. Messages beyond 64 KiB,
+    and additional data beyond 4 KiB, are done on the caller's thread.
+    """
+
+    def __new__(cls, plane: DataPlane, *, room: int | None = None) -> Requester: ...
+    def run(
+        self, key: AeadKey, direction: Work, messages: list[tuple[bytes, bytes, bytes]]
+    ) -> list[bytes | None]:
+        """Do messages (nonce, data, additional data) and wait, without the interpreter's lock.
+
+        Returns:
+            The outputs in the order of the messages; None where the tag was wrong.
+        """
+
+    def statistics(self) -> RequesterStatistics: ...
+    def load(self, key: AeadKey, spec: LoadSpec) -> LoadReport:
+        """Keep the pool busy for a while, without the interpreter's lock."""
+
+@final
+class Completions:
+    """Messages that nobody waits for: a descriptor says when there are results to take."""
+
+    def __new__(cls, requester: Requester) -> Completions: ...
+    def fd(self) -> int:
+        """A descriptor that is readable when there are results, or when there is room again."""
+
+    def start(
+        self, tag: int, key: AeadKey, direction: Work, nonce: bytes, data: bytes, aad: bytes
+    ) -> Literal["started", "full", "long"]:
+        """Begin a message; never blocks. ``long``: :meth:`Requester.run` has to do it."""
+
+    def take(self) -> list[tuple[int, bytes | None, str]]:
+        """Take results: tag, output (None where the tag was wrong), and a failure or nothing."""
+
 class CaptureResult(TypedDict):
     """What an eavesdropper saw.
 
@@ -612,3 +730,169 @@ class Capture:
         ifname: str, needles: list[bytes], *, sample_every: int = 64, keep: int = 32
     ) -> Capture: ...
     def stop(self) -> CaptureResult: ...
+
+class SimulationConfig(TypedDict):
+    """A run's setting. Times are nanoseconds of virtual time."""
+
+    seed: int
+    control_ns: int
+    turn_ns: int
+    buffers: tuple[int, int]
+    checked: bool
+    job_rows: int
+
+class SimulatedMember(TypedDict):
+    """A member with its wire."""
+
+    id: int
+    team: int
+    mac: str
+    rate_bps: int
+    mtu: int
+    ring: int
+    up: bool
+
+class TrafficFlow(TypedDict):
+    """A five-tuple of UDP; ``spi`` and ``via`` are of the peer's."""
+
+    src: str
+    dst: str
+    sport: int
+    dport: int
+    spi: int | None
+    via: int | None
+
+class TrafficSpec(TypedDict):
+    """A source of packets: a pattern with its own keys, sizes, flows."""
+
+    name: str
+    team: int
+    inbound: bool
+    plain: bool
+    pattern: Literal["constant", "poisson", "on-off", "recorded"]
+    rate_bps: NotRequired[int]
+    on_ns: NotRequired[int]
+    off_ns: NotRequired[int]
+    packets: NotRequired[list[list[int]]]
+    sizes: dict[str, list[list[int]]]
+    flows: list[TrafficFlow]
+    start_ns: int
+    stop_ns: int
+    burst: int
+
+class BrokenRule(TypedDict):
+    """The first rule that a run broke."""
+
+    time: int
+    rule: str
+    detail: str
+
+class Latency(TypedDict):
+    """A distribution of times in nanoseconds."""
+
+    p50: int
+    p99: int
+    max: int
+
+class TrafficTotals(TypedDict):
+    """What became of a source's packets in the whole run."""
+
+    sent: int
+    delivered: int
+    refused: int
+    wire_lost: int
+
+class TrafficReport(TypedDict):
+    """What became of a source's packets: in the whole run, and since the window began."""
+
+    name: str
+    total: TrafficTotals
+    sent: int
+    sent_bytes: int
+    delivered: int
+    delivered_bytes: int
+    latency: Latency
+
+class Predicted(TypedDict):
+    """Sums over completed jobs: expected, measured, and their differences without sign."""
+
+    jobs: int
+    expected_ns: int
+    measured_ns: int
+    error_ns: int
+
+class SimulationReport(TypedDict):
+    """What a run came to."""
+
+    time: int
+    window: int
+    traffic: list[TrafficReport]
+    drops: dict[str, int]
+    member_frames: dict[int, int]
+    member_bytes: dict[int, int]
+    overtaken: int
+    address_moves: int
+    predicted: Predicted
+    spoiled: int
+    steps: int
+    queued_most: int
+    violation: BrokenRule | None
+
+PlacedJob = tuple[int, int | None, str, Literal["seal", "open"], int, int]
+PlacedCandidate = tuple[
+    int, int, Literal["primary", "secondary", "application"], int, int, int, int, int, int
+]
+
+@final
+class Simulation:
+    """A host in virtual time: the worker that ships, with ports, engines and a peer in memory.
+
+    Commands have the names that :class:`DataPlane` has for them.
+    """
+
+    def __new__(
+        cls,
+        config: SimulationConfig,
+        placement: Callable[[PlacedJob, list[PlacedCandidate]], int | None] | None = None,
+    ) -> Simulation: ...
+    def now(self) -> int: ...
+    def advance(self, until: int) -> list[Event]:
+        """Run on; return the events that a decision is due about, or none at ``until``."""
+
+    def violation(self) -> BrokenRule | None: ...
+    def mark(self) -> None:
+        """Begin the window in which rates and latencies are measured."""
+
+    def is_idle(self) -> bool:
+        """Whether nothing waits for a step."""
+
+    def audit(self) -> None:
+        """Look at what must hold between any two steps."""
+
+    def audit_at_rest(self, stopped: bool) -> None:
+        """Look at what must hold once everything came to rest.
+
+        ``stopped``: an engine holds jobs, and so buffers, that it never gives back.
+        """
+
+    def report(self) -> SimulationReport: ...
+    def job_rows(self) -> list[dict[str, object]]: ...
+    def event_rows(self) -> list[dict[str, object]]: ...
+    def note(self, kind: str, details: str) -> None: ...
+    def snapshot(self) -> Snapshot: ...
+    def team_add(self, spec: TeamSpec) -> None: ...
+    def member_add(self, spec: SimulatedMember) -> None: ...
+    def member_remove(self, member: int) -> None: ...
+    def engine_add(self, spec: EngineSpec) -> EngineVerified: ...
+    def engine_remove(self, engine: int) -> None: ...
+    def engine_reset(self, engine: int) -> EngineVerified: ...
+    def engine_verify(self, engine: int) -> EngineVerified: ...
+    def engine_fault(self, engine: int, name: FaultName, value: int = 0) -> None: ...
+    def publish(self, plan: Plan) -> None: ...
+    def sa_add(self, spec: SaSpec, key: bytes) -> None: ...
+    def policies_set(self, team: int, policies: list[PolicySpec]) -> None: ...
+    def link(self, member: int, *, up: bool, deleted: bool = False) -> None: ...
+    def deaf(self, member: int, deaf: bool) -> None: ...
+    def traffic_add(self, spec: TrafficSpec) -> None: ...
+    def sabotage(self, what: dict[str, int]) -> None:
+        """Break a rule on purpose at the n-th occasion, to show that its check sees it."""

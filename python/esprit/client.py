@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -39,6 +39,9 @@ from esprit.daemon.resources import (
     TeamResource,
 )
 from esprit.errors import EspritError, NotRunning, from_wire
+
+if TYPE_CHECKING:
+    from esprit.crypto.load import LoadResource
 
 Json = Mapping[str, object]
 R = TypeVar("R")
@@ -295,6 +298,10 @@ class Team:
     async def features(self) -> list[FeatureResource]:
         """What the team offers, and who provides it."""
         return cast("list[FeatureResource]", await self._api.get("features"))
+
+    async def load(self, load: Json) -> "LoadResource":
+        """Load the pool with applications' tasks, and say what it managed."""
+        return cast("LoadResource", await self._api.post("load", load))
 
     async def policy_resources(self) -> list[PolicyResource]:
         """The whole SPD in the order in which it matches, the built-in rules first."""

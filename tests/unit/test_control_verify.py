@@ -8,6 +8,7 @@ from tests.unit.control_bench import TEXT, Bench
 from esprit.control.team import RunningTeam
 from esprit.errors import EngineRefused, NotFound
 from esprit.model.event import EngineReported
+from esprit.model.spec import ALGORITHMS
 from esprit.verify import Evidence, retests
 from esprit.verify.evidence import KEPT
 
@@ -57,7 +58,7 @@ async def test_a_liar_is_verified_as_it_is_and_readmitted_when_it_passes(
     await lie(bench, team)
     bench.plane.failing[NAME] = [
         (algorithm, direction)
-        for algorithm in ("aes-128-gcm-16", "aes-256-gcm-16")
+        for algorithm in ALGORITHMS
         for direction in ("seal", "open")
     ]
     await expire(team, monkeypatch)
@@ -168,7 +169,7 @@ async def test_a_refusal_on_demand_keeps_it_out(bench: Bench) -> None:
     team = await bench.started()
     bench.plane.failing[NAME] = [
         (algorithm, direction)
-        for algorithm in ("aes-128-gcm-16", "aes-256-gcm-16")
+        for algorithm in ALGORITHMS
         for direction in ("seal", "open")
     ]
     with pytest.raises(EngineRefused, match="wrong tag"):

@@ -12,8 +12,9 @@
 //! - [`pool`]: an accepted job comes back once, whatever the engines do.
 //!
 //! Nothing here reads a clock or sleeps but the threads of engines.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod cipher;
 pub mod engine;
 pub mod engines;
 pub mod grants;
@@ -25,6 +26,7 @@ pub mod pool;
 pub mod rates;
 pub mod seats;
 pub mod verify;
+mod wiped;
 
 pub use engine::{Capabilities, Engine, Fault, Kind, Transfer, Wake};
 pub use grants::{APPLICATIONS, Class, EngineId, Grant, Grants};
@@ -32,7 +34,9 @@ pub use health::Health;
 pub use job::{BadOp, Job, JobInput, MAX_OPS, Op, Shape};
 pub use key::{AeadKey, Algorithm, Direction, ICV_LEN, KeyError};
 pub use placement::{Ask, Candidate, Placer, Verdict};
-pub use pool::{Done, EngineSnapshot, LostReason, Pool, PoolEvent, Reject, Request};
+pub use pool::{
+    Done, EngineSnapshot, Found, LostReason, Pool, PoolEvent, QueueLevel, Queues, Reject, Request,
+};
 pub use rates::{Rate, Rates};
 pub use seats::MAX_ENGINES;
 pub use verify::{Refused, Verified, verify};

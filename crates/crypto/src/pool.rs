@@ -2,28 +2,37 @@
 //!
 //! | verb | when |
 //! | --- | --- |
-//! | [`Pool::submit`] | a job is to be done; it is placed at once or refused |
+//! | [`Pool::submit`] | a job is to be done; it is placed, or waits, or is refused |
 //! | [`Pool::poll`] | in every step, when an engine woke the worker, and at [`Pool::timeout`] |
 //! | [`Pool::admit`], [`Pool::remove`], [`Pool::set_grants`], [`Pool::inject`] | between steps |
-//! | [`Pool::snapshot`] | at any time |
+//! | [`Pool::snapshot`], [`Pool::queues`], [`Pool::explain`], [`Pool::preferred_ops`] | at any time |
 //!
 //! A job that was placed on a synchronous engine is back at the next `poll`, at the same `now`.
 //! Every job that `submit` took ends in one [`Done`], and:
 //!
+//! - a job that no engine has room for waits (`queue.rs`), by class, with a fair share for each flow. No
+//!   new job takes the room that it waits for (`place.rs`).
 //! - an engine that does not answer by four times the expected time (and its own patience, at
-//!   least 2 ms), though its threads had a processor, is hung: it gets nothing more, and what it has is done elsewhere from the same
-//!   input. Whichever attempt comes first is the job's end; the other only returns its buffer.
-//! - a job that no engine has room for *now* waits, before all new ones. It is given up after
-//!   ten seconds, when whoever waited for the packet has sent it again.
+//!   least 2 ms), though its threads had a processor, is hung: it gets nothing more, and what it
+//!   has is done elsewhere from the same input, before all that is new. Whichever attempt comes
+//!   first is the job's end; the other only returns its buffer. After ten seconds in which no
+//!   engine may do it, whoever waited for the packet has sent it again, and it is given up.
+//! - what engines compute is looked at: by the worker (`audit.rs`), by another engine before
+//!   it leaves (`check.rs`), and by jobs whose answer is known (`canary.rs`).
 //! - an engine that is left comes back only through [`verify`](crate::verify::verify).
 //!
 //! Nothing here reads a clock: times are the caller's, and monotonic.
 
 mod audit;
+mod canary;
+mod check;
 mod flights;
 mod journey;
+mod place;
+mod queue;
 mod report;
 mod seat;
+mod view;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,48 +41,25 @@ use esprit_packet::{Buf, Pool as Buffers, Time};
 
 use crate::engine::{Engine, Fault, Wake};
 use crate::grants::{APPLICATIONS, EngineId, Grants};
-use crate::job::{Job, JobInput, MAX_OPS, Shape, memory};
-use crate::key::{AeadKey, Algorithm, Direction};
+use crate::job::{Job, JobInput, Shape, memory};
+use crate::key::{AeadKey, Direction};
 use crate::placement::board::Board;
-use crate::placement::explain::{Known, candidates};
 use crate::placement::lanes::Lanes;
-use crate::placement::{Ask, Candidate, Choice, Placer, Verdict};
+use crate::placement::{Ask, Placer};
 use crate::pool::audit::Auditor;
+use crate::pool::canary::Canaries;
 use crate::pool::flights::Flights;
+use crate::pool::place::WORKER_BYTES;
+use crate::pool::queue::Queue;
 use crate::pool::seat::Seat;
 use crate::seats::{MAX_ENGINES, SeatSet};
 use crate::verify::Verified;
 
-pub use report::{Done, EngineSnapshot, LostReason, PoolEvent, Reject};
+pub use report::{Done, EngineSnapshot, Found, LostReason, PoolEvent, QueueLevel, Queues, Reject};
 pub use seat::Counters;
-
-/// A job that waits for an engine is given up after this: ten seconds, by when every transport
-/// has sent its packets again several times.
-const GIVE_UP: Time = Time(10_000_000_000);
 
 /// A job whose operations failed this often is not tried again.
 const MAX_FAILURES: u8 = 4;
-
-/// While jobs wait for room, it is looked for at least this often: 1 ms.
-const RETRY: Time = Time(1_000_000);
-
-/// Waiting jobs that find no room in one poll before the rest is not asked: they mostly
-/// wait for the same engines.
-const MISSES: usize = 32;
-
-/// Bytes that a poll redoes on the worker itself before it lets other work through: what
-/// aws-lc does in some 100 µs.
-const QUANTUM: u64 = 256 * 1024;
-
-/// A packet as most are where there are many: of the usual MTU, with its headers.
-const TYPICAL_BYTES: u64 = 1400;
-
-/// What a job costs besides its operations, on the worker: some 300 ns (`examples/inline_cost.rs`),
-/// and as much again for its way through a device's queue.
-const JOB_NS: u64 = 600;
-
-/// That is to be one part in so many of a job at most: ten per cent.
-const OVERHEAD_SHARE: u64 = 10;
 
 /// A job to be done.
 #[derive(Clone, Debug)]
@@ -108,14 +94,25 @@ pub struct Pool {
     placer: Option<Box<dyn Placer>>,
     teams: Vec<Team>,
     flights: Flights,
-    /// Tickets of flights that no engine has, in the order of their need.
-    waiting: VecDeque<u64>,
+    /// Tickets of flights that an engine had and none has now, in the order of their need.
+    redo: VecDeque<u64>,
+    /// What no engine has had yet.
+    queue: Queue,
+    /// Engines whose room is waited for, or whose turn is over.
+    closed: SeatSet,
+    /// Engines that have jobs.
+    busy: SeatSet,
+    /// Engines that do their jobs on the worker.
+    synchronous: SeatSet,
+    /// What the worker may do itself until the next poll, in bytes.
+    worker_bytes: u64,
     /// When to look for room for them.
     retry_at: Option<Time>,
     done: Vec<Done>,
     events: Vec<PoolEvent>,
     scratch: Vec<Job>,
     auditor: Auditor,
+    canaries: Canaries,
     wake: Arc<dyn Wake>,
 }
 
@@ -129,12 +126,18 @@ impl Pool {
             placer: None,
             teams: Vec::new(),
             flights: Flights::default(),
-            waiting: VecDeque::new(),
+            redo: VecDeque::new(),
+            queue: Queue::default(),
+            closed: SeatSet::EMPTY,
+            busy: SeatSet::EMPTY,
+            synchronous: SeatSet::EMPTY,
+            worker_bytes: WORKER_BYTES,
             retry_at: None,
             done: Vec::new(),
             events: Vec::new(),
             scratch: Vec::new(),
             auditor: Auditor::default(),
+            canaries: Canaries::default(),
             wake,
         }
     }
@@ -158,6 +161,7 @@ impl Pool {
         self.seats.push(seat);
         self.compile();
         self.retry_at = Some(Time::ZERO);
+        self.canaries.due = Time::ZERO;
     }
 
     /// Puts an engine out. Jobs that it has are done elsewhere; those inside it never count
@@ -200,7 +204,7 @@ impl Pool {
     /// its end comes by [`Pool::poll`].
     ///
     /// # Errors
-    /// The request back, with the reason, where it cannot be placed now.
+    /// The request back, with the reason, where no engine may do it, or as much waits as may.
     ///
     /// # Panics
     /// Where the input does not hold together ([`JobInput::measure`]): an error of whoever made
@@ -224,37 +228,52 @@ impl Pool {
             member: request.member,
             application: request.team == APPLICATIONS,
             exclude: SeatSet::EMPTY,
-            closed: SeatSet::EMPTY,
+            closed: self.closed,
         };
-        let mut full = SeatSet::EMPTY;
-        let mut choice = match self.choose(request.team, &ask, &mut full) {
-            Ok(choice) => choice,
-            Err(reject) => return Err((request, reject)),
-        };
-        if self.flights.is_full() {
-            return Err((request, Reject::Full));
-        }
-        let Some(mut dst) = destination(buffers, &request.input, request.direction, &shape) else {
-            return Err((request, Reject::NoMemory));
-        };
-        let mut request = request;
-        loop {
-            let seat = choice.seat;
-            if self.seats[seat].is_synchronous() {
-                let ticket = self.submit_now(now, request, dst, &choice, &ask);
-                return Ok((ticket, Some(self.seats[seat].id)));
+        let mut line = None;
+        if !self.queue.is_empty() {
+            let own = self.line_of(&request, &ask);
+            if self.queue.waits(own.0, &own.1) {
+                let ticket = self.enqueue(now, request, &ask, own)?;
+                return Ok((ticket, None));
             }
-            (request, dst) = match self.submit_later(now, request, dst, &choice, &ask) {
-                Ok(ticket) => return Ok((ticket, Some(self.seats[seat].id))),
-                Err(refused) => refused,
-            };
-            // Full in a way that its declared bounds do not show: the next one.
-            ask.exclude.insert(seat);
-            choice = match self.choose(request.team, &ask, &mut full) {
-                Ok(choice) => choice,
-                Err(_) => return Err((request, Reject::Full)),
-            };
+            line = Some(own);
         }
+        let mut full = SeatSet::EMPTY;
+        let mut dst = None;
+        loop {
+            let choice = match self.choose(request.team, &ask, &mut full) {
+                Ok(choice) => choice,
+                Err(Reject::Full) => break,
+                Err(reject) => return Err((request, reject)),
+            };
+            if self.flights.is_full() {
+                return Err((request, Reject::Full));
+            }
+            let ready = dst
+                .take()
+                .or_else(|| destination(buffers, &request.input, request.direction, &shape));
+            let Some(ready) = ready else {
+                return Err((request, Reject::NoMemory));
+            };
+            let seat = choice.seat;
+            let engine = Some(self.seats[seat].id);
+            if self.seats[seat].is_synchronous() {
+                let ticket = self.submit_now(now, buffers, &request, ready, &choice, &ask);
+                return Ok((ticket, engine));
+            }
+            match self.submit_later(now, &request, ready, &choice, &ask) {
+                Ok(ticket) => return Ok((ticket, engine)),
+                Err(buffer) => dst = Some(buffer),
+            }
+            // Full in a way that its declared bounds do not show: the next one.
+            ask.closed.insert(seat);
+            full.insert(seat);
+        }
+        let own = line.unwrap_or_else(|| self.line_of(&request, &ask));
+        let ticket = self.enqueue(now, request, &ask, own)?;
+        self.closed = self.closed.union(&full);
+        Ok((ticket, None))
     }
 
     /// Appends ended jobs to `out` and what happened to `events`.
@@ -265,13 +284,19 @@ impl Pool {
         out: &mut Vec<Done>,
         events: &mut Vec<PoolEvent>,
     ) {
-        for seat in 0..self.seats.len() {
-            self.collect(now, seat);
+        self.worker_bytes = WORKER_BYTES;
+        for seat in self.busy.iter() {
+            self.collect(now, buffers, seat);
         }
-        for seat in 0..self.seats.len() {
+        for seat in self.busy.iter() {
             self.check_deadline(now, seat);
         }
-        if !self.waiting.is_empty() {
+        if now >= self.canaries.due {
+            self.send_canaries(now);
+        }
+        if self.redo.is_empty() && self.queue.is_empty() {
+            self.closed = SeatSet::EMPTY;
+        } else {
             self.place_waiting(now, buffers);
         }
         out.append(&mut self.done);
@@ -285,69 +310,17 @@ impl Pool {
         if !self.done.is_empty() {
             return Some(Time::ZERO);
         }
-        let mut first = self.retry_at.filter(|_| !self.waiting.is_empty());
-        for seat in &self.seats {
-            if seat.outstanding.is_empty() {
-                continue;
-            }
+        let waiting = !(self.redo.is_empty() && self.queue.is_empty());
+        let retry = self.retry_at.filter(|_| waiting);
+        let canary = (self.canaries.due < Time::NEVER).then_some(self.canaries.due);
+        let mut first = retry.into_iter().chain(canary).min();
+        for seat in self.busy.iter() {
+            let seat = &self.seats[seat];
             for at in [seat.deadline(), seat.engine.next()].into_iter().flatten() {
                 first = Some(first.map_or(at, |first| first.min(at)));
             }
         }
         first
-    }
-
-    /// Jobs accepted and not yet ended, those among them that no engine has included. Jobs on
-    /// the worker's own engine have always ended.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.flights.len()
-    }
-
-    /// Every engine, as it is now.
-    #[must_use]
-    pub fn snapshot(&self, now: Time) -> Vec<EngineSnapshot> {
-        self.seats
-            .iter()
-            .enumerate()
-            .map(|(at, seat)| EngineSnapshot {
-                engine: seat.id.0,
-                health: seat.health(),
-                outstanding: seat.outstanding.len(),
-                backlog_ns: self.board.at(at).backlog_ns(now),
-                memory: self.board.at(at).memory,
-                counters: seat.counters,
-                capabilities: seat.capabilities.clone(),
-                rates: seat.rates.lines(),
-            })
-            .collect()
-    }
-
-    /// What placement would think of every engine for a job of `team` as `ask` has it, at `now`, in
-    /// the order in which they are asked.
-    #[must_use]
-    pub fn explain(&self, now: Time, team: u32, ask: &Ask) -> Vec<Candidate> {
-        let ask = Ask { now, ..*ask };
-        let Some(team) = self.team(team) else {
-            return Vec::new();
-        };
-        candidates(&team.grants, &team.lanes, &self.board, &ask, |engine| {
-            let seat = self.seat_of(EngineId(engine))?;
-            let at = &self.seats[seat];
-            Some(Known {
-                seat,
-                capabilities: &at.capabilities,
-                health: at.health(),
-            })
-        })
-    }
-
-    /// The engine that a job would be placed on now: [`Pool::submit`]'s search, without the job.
-    #[must_use]
-    pub fn would_place(&self, team: u32, ask: &Ask) -> Option<EngineId> {
-        let team = self.team(team)?;
-        let choice = team.lanes.choose(&self.board, ask, &mut SeatSet::default());
-        choice.ok().map(|choice| self.seats[choice.seat].id)
     }
 
     /// Lets somebody else choose among the engines that may do a job and have room; with `None`
@@ -356,41 +329,24 @@ impl Pool {
         self.placer = placer;
     }
 
-    /// How many operations a job of `member` should hold now: few while an engine is idle, so that
-    /// the first packets are back soon, and as many as come while the engines are at work
-    /// before it, [`MAX_OPS`] at most.
-    #[must_use]
-    pub fn preferred_ops(
-        &self,
-        team: u32,
-        member: Option<u32>,
-        algorithm: Algorithm,
-        direction: Direction,
-    ) -> usize {
-        let mut ask = Ask::new(Time::ZERO, algorithm, direction, member, 1, TYPICAL_BYTES);
-        ask.application = team == APPLICATIONS;
-        let found = self
-            .team(team)
-            .and_then(|team| team.lanes.least(&self.board, &ask));
-        let Some((work_ns, hot, cost)) = found else {
-            return MAX_OPS;
-        };
-        if !self.waiting.is_empty() {
-            return MAX_OPS;
-        }
-        let each = cost.service_ns(1, TYPICAL_BYTES).max(1);
-        let overhead = JOB_NS + hot.transfer_ns(0);
-        let few = (overhead * OVERHEAD_SHARE).div_ceil(each);
-        let meanwhile = work_ns / each;
-        few.max(meanwhile).clamp(1, MAX_OPS as u64) as usize
-    }
-
     fn seat_of(&self, id: EngineId) -> Option<usize> {
         self.seats.iter().position(|seat| seat.id == id)
     }
 
     /// Grants name engines by number; placement wants seats.
     fn compile(&mut self) {
+        self.busy = SeatSet::EMPTY;
+        self.synchronous = SeatSet::EMPTY;
+        self.closed = SeatSet::EMPTY;
+        for (at, seat) in self.seats.iter().enumerate() {
+            if !seat.outstanding.is_empty() {
+                self.busy.insert(at);
+            }
+            if seat.is_synchronous() {
+                self.synchronous.insert(at);
+            }
+        }
+        self.spend(0);
         for team in &mut self.teams {
             team.lanes = Lanes::compile(&team.grants, |engine| {
                 let at = self.seats.iter().position(|seat| seat.id.0 == engine)?;
@@ -401,48 +357,6 @@ impl Pool {
 
     fn team(&self, team: u32) -> Option<&Team> {
         self.teams.iter().find(|at| at.id == team)
-    }
-
-    /// An engine for a job; seats that may do it and have no room are put into `full`.
-    fn choose(&mut self, team: u32, ask: &Ask, full: &mut SeatSet) -> Result<Choice, Reject> {
-        if self.placer.is_some() {
-            return self.ask_placer(team, ask);
-        }
-        let team = self.team(team).ok_or(Reject::NoEngine)?;
-        team.lanes.choose(&self.board, ask, full)
-    }
-
-    fn ask_placer(&mut self, team: u32, ask: &Ask) -> Result<Choice, Reject> {
-        let all = self.explain(ask.now, team, ask);
-        let could = |verdict| {
-            matches!(
-                verdict,
-                Verdict::Chosen | Verdict::Dearer | Verdict::LaterTier | Verdict::BeyondSpill
-            )
-        };
-        let wait = |verdict| matches!(verdict, Verdict::Full | Verdict::NoHeadroom);
-        if !all.iter().any(|at| could(at.verdict) || wait(at.verdict)) {
-            return Err(Reject::NoEngine);
-        }
-        let mut open: Vec<Candidate> = Vec::with_capacity(all.len());
-        for candidate in all.into_iter().filter(|at| could(at.verdict)) {
-            // An engine that could do it as primary use is not offered again as secondary.
-            if open.iter().all(|at| at.engine != candidate.engine) {
-                open.push(candidate);
-            }
-        }
-        let engine = match &mut self.placer {
-            Some(placer) if !open.is_empty() => placer.place(ask, &open),
-            Some(_) | None => None,
-        };
-        let picked = engine.and_then(|engine| open.into_iter().find(|at| at.engine == engine));
-        let picked = picked.ok_or(Reject::Full)?;
-        Ok(Choice {
-            seat: self.seat_of(picked.engine).ok_or(Reject::NoEngine)?,
-            class: picked.class,
-            service_ns: picked.service_ns,
-            expected_ns: picked.cost_ns - picked.bias_ns,
-        })
     }
 }
 

@@ -5,7 +5,7 @@
 
 mod calibrate;
 mod known;
-mod runner;
+pub(crate) mod runner;
 
 use core::fmt;
 

@@ -12,8 +12,8 @@ use esprit_crypto::{
 };
 use esprit_packet::Time;
 use support::{
-    Lab, Script, Scripted, Task, admitted, assert_done, device, key, opening, sealing, secondary,
-    slow,
+    Lab, Script, Scripted, Task, WAITING, admitted, assert_done, device, key, opening, sealing,
+    secondary, slow,
 };
 
 fn one(lab: &Lab, number: u64) -> Task {
@@ -374,7 +374,9 @@ fn a_suspects_verdict_is_looked_at_twice_within_a_rate() {
         lab.submit(&task).unwrap();
         lab.poll();
     }
-    assert_eq!(lab.snapshot(2).counters.jobs - before, 32);
+    // All are of one flow, which has an eighth of what there is.
+    assert_eq!(lab.snapshot(2).counters.jobs - before, 4);
+    assert_eq!(lab.snapshot(1).counters.second_looks, 4);
     for done in &lab.done {
         assert_done(done, &task);
     }
@@ -389,35 +391,47 @@ fn an_engine_that_refuses_is_passed_over() {
     lab.grant(vec![secondary(1)]);
     script.lock().unwrap().refuse = true;
     let task = one(&lab, 0);
-    assert_eq!(lab.submit(&task), Err(Reject::Full));
+    let (waits, engine) = lab.submit(&task).unwrap();
+    assert_eq!(engine, WAITING);
     lab.pool.admit(EngineId(2), device(&slow()));
     lab.grant(vec![secondary(1), secondary(2)]);
+    lab.poll();
     let (ticket, engine) = lab.submit(&task).unwrap();
     assert_eq!(engine, EngineId(2));
     lab.run_for_ms(1);
-    assert_done(lab.end_of(ticket), &task);
+    for ticket in [waits, ticket] {
+        assert_done(lab.end_of(ticket), &task);
+    }
+    assert_eq!(lab.snapshot(1).counters.jobs, 0);
 }
 
 #[test]
-fn queues_are_bounded_in_time_and_then_the_pool_is_full() {
+fn queues_are_bounded_in_time_then_jobs_wait_and_then_the_pool_is_full() {
     let mut lab = Lab::with_devices(&[slow()]);
     let task = sealing(&key(1), &lab.buffers, 0, &[1400; 32]);
-    let mut accepted = Vec::new();
+    let (mut accepted, mut waiting) = (Vec::new(), Vec::new());
     let reject = loop {
         match lab.submit(&task) {
+            Ok((ticket, WAITING)) => waiting.push(ticket),
             Ok((ticket, _)) => accepted.push(ticket),
             Err(reject) => break reject,
         }
-        assert!(accepted.len() < 100, "there is no bound");
+        assert!(waiting.len() < 100, "there is no bound");
     };
     assert_eq!(reject, Reject::Full);
+    // A flow holds as much as the class has left: half of 4 MiB, 27 super-frames.
+    assert_eq!(waiting.len(), 27);
+    let queues = lab.pool.queues();
+    assert_eq!((queues.secondary.jobs, queues.primary.jobs), (27, 0));
+    assert_eq!(queues.secondary.bytes, 27 * 77_824);
     // 5 ms, and the job that began below them.
     assert!(lab.snapshot(1).backlog_ns <= 5_400_000);
     // 1 Gbit/s for 5 ms is 625 KB, of which a job is 45.
     assert!((13..=14).contains(&accepted.len()), "{}", accepted.len());
-    lab.run_for_ms(20);
+    lab.run_for_ms(40);
     assert_eq!(lab.snapshot(1).health, Health::Ok, "busy is not hung");
-    for ticket in accepted {
+    assert_eq!(lab.pool.queues().secondary.jobs, 0);
+    for ticket in accepted.into_iter().chain(waiting) {
         assert_done(lab.end_of(ticket), &task);
     }
 }
@@ -429,7 +443,9 @@ fn memory_in_flight_is_bounded() {
         ..slow()
     }]);
     let task = one(&lab, 0);
-    let taken = (0..100).take_while(|_| lab.submit(&task).is_ok()).count();
+    let taken = (0..100)
+        .take_while(|_| lab.submit(&task).unwrap().1 != WAITING)
+        .count();
     assert_eq!(taken, 47, "1000 + 40 + 1056 bytes each");
     let large = sealing(&key(1), &lab.buffers, 0, &[60_000]);
     lab.run_for_ms(5);
@@ -557,11 +573,12 @@ fn headroom_keeps_secondary_work_off_a_busy_engine() {
     }]);
     let task = one(&lab, 0);
     let taken = (0..10)
-        .take_while(|_| lab.submit_for(&task, Some(99)).is_ok())
+        .take_while(|_| lab.submit_for(&task, Some(99)).unwrap().1 != WAITING)
         .count();
     assert_eq!(taken, 3, "8 µs each, until 20 are exceeded");
-    assert!(
-        lab.submit_for(&task, Some(11)).is_ok(),
+    assert_eq!(
+        lab.submit_for(&task, Some(11)).unwrap().1,
+        EngineId(1),
         "its own member's traffic"
     );
 }

@@ -8,6 +8,7 @@ use esprit_ipsec::spd::PolicySpec;
 use esprit_port::{LinkMonitor, LinkProber, Port};
 use serde::{Deserialize, Serialize};
 
+use crate::application::Task;
 use crate::drops::LastDrop;
 use crate::explain::{Explanation, Flow};
 use crate::plan::{Mac, Plan};
@@ -103,6 +104,8 @@ pub enum Command {
     Policies(u32, Vec<PolicyWithSas>),
     /// Watches links by a new socket, and has the kernel look at them often.
     Links(LinkMonitor, LinkProber),
+    /// Does applications' tasks; each is answered over its own way back.
+    Application(Vec<Task>),
     /// Asks for everything.
     Snapshot,
 }

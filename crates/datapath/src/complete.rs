@@ -14,6 +14,9 @@ use crate::worker::Worker;
 
 impl Worker {
     pub(crate) fn handle_done(&mut self, done: Done) {
+        let Some(done) = self.application_done(done) else {
+            return;
+        };
         let (ticket, result) = match done {
             Done::Complete {
                 ticket,

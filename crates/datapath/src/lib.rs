@@ -7,6 +7,8 @@
 //! own; `thread.rs` is the loop around it that has them.
 #![forbid(unsafe_code)]
 
+pub mod application;
+pub mod balance;
 pub mod command;
 mod complete;
 mod control;

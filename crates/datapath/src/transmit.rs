@@ -17,9 +17,10 @@ impl Worker {
         let Some(at) = self.members.get_mut(&member) else {
             return;
         };
+        let packets = segments_of(frame.len(), &frame.vnet);
         if at.alive() {
             if !at.push(frame) {
-                at.drops.count(DropReason::TxQueueFull, 1);
+                at.drops.count(DropReason::TxQueueFull, packets);
             }
             return;
         }
@@ -29,7 +30,7 @@ impl Worker {
             .and_then(|team| team.route.plain().single);
         match heir {
             Some(heir) if heir != member => self.queue_from(member, heir, frame),
-            Some(_) | None => self.drop_on_member(member, DropReason::PortDown, 1),
+            Some(_) | None => self.drop_on_member(member, DropReason::PortDown, packets),
         }
     }
 
@@ -43,10 +44,11 @@ impl Worker {
             let mac = to.mac;
             l2::set_source(&mut frame.head, mac);
         }
+        let packets = segments_of(frame.len(), &frame.vnet);
         if let Some(to) = self.members.get_mut(&heir)
             && !to.push(frame)
         {
-            to.drops.count(DropReason::TxQueueFull, 1);
+            to.drops.count(DropReason::TxQueueFull, packets);
         }
     }
 

@@ -16,6 +16,7 @@ use esprit_crypto::{Done, PoolEvent, Transfer};
 use esprit_packet::{Pool as Buffers, RxFrame, Time};
 use esprit_port::{LinkEvent, Port, PortError};
 
+use crate::application::Applications;
 use crate::drops::Trail;
 use crate::events::{Event, Events};
 use crate::flight::Flights;
@@ -66,14 +67,15 @@ pub struct Worker {
     pub(crate) members: BTreeMap<u32, Member>,
     pub(crate) sas: Sas,
     pub(crate) flights: Flights,
+    pub(crate) applications: Applications,
     pub(crate) events: Events,
     pub(crate) link_epoch: u64,
     /// The time of this step, or of the last one.
     pub(crate) now: Time,
     /// When the first of the links that are down counts as fallen.
     pub(crate) falls: Option<Time>,
-    /// The way to each engine and back, as it declares it.
-    pub(crate) transfers: BTreeMap<u32, Transfer>,
+    /// What engines declare: the way there and back, and whether it works on this thread.
+    pub(crate) engines: BTreeMap<u32, (Transfer, bool)>,
     /// What has been found out about the packet at hand.
     pub(crate) trail: Trail,
     rx: Vec<RxFrame>,
@@ -98,11 +100,12 @@ impl Worker {
             members: BTreeMap::new(),
             sas: Sas::default(),
             flights: Flights::default(),
+            applications: Applications::default(),
             events,
             link_epoch: 0,
             now: Time::ZERO,
             falls: None,
-            transfers: BTreeMap::new(),
+            engines: BTreeMap::new(),
             trail: Trail::default(),
             rx: Vec::new(),
             links: Vec::new(),
@@ -115,8 +118,8 @@ impl Worker {
         }
     }
 
-    /// One turn: links, completions, frames from the hosts, frames from the wire, the
-    /// completions of what was sealed and opened on the spot, and out with it all.
+    /// One turn: links, completions, frames from the hosts, frames from the wire, applications'
+    /// tasks, the completions of what was sealed and opened on the spot, and out with it all.
     pub fn step(&mut self, now: Time, io: &mut dyn Io) -> Progress {
         self.now = now;
         let mut links = core::mem::take(&mut self.links);
@@ -131,9 +134,11 @@ impl Worker {
         busy |= self.handle_completions(now);
         busy |= self.take_from_hosts(now, io);
         busy |= self.take_from_wires(now, io);
+        busy |= self.take_from_applications(now);
         busy |= self.handle_completions(now);
         // Probes are judged when all that was heard has been looked at.
         self.probe(now, io);
+        self.handle_retelling(now);
         self.open_doors(io);
         busy |= self.send(now, io);
         Progress {
@@ -147,10 +152,11 @@ impl Worker {
         let teams = self.teams.values().flat_map(|team| {
             let probe = team.prober.as_ref().map(crate::probe::Prober::due);
             let hold = team.hold.as_ref().map(crate::hold::Hold::until);
-            [probe, hold]
+            let retell = team.balance.as_ref().and_then(crate::balance::Balance::due);
+            [probe, hold, retell]
         });
         teams
-            .chain([self.pool.timeout(), self.falls])
+            .chain([self.pool.timeout(), self.applications.timeout(), self.falls])
             .flatten()
             .min()
     }

@@ -74,7 +74,7 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    fn thread(&self) -> Result<Arc<WorkerThread>, NativeError> {
+    pub(crate) fn thread(&self) -> Result<Arc<WorkerThread>, NativeError> {
         self.thread
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

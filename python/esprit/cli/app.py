@@ -17,7 +17,7 @@ from esprit.cli import explain as explained
 from esprit.cli import flow, render, show, tables
 from esprit.client import Team, connect
 from esprit.daemon.resources import PolicyResource
-from esprit.errors import EspritError, NotFound
+from esprit.errors import BadRequest, EspritError, NotFound
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Mapping[str, object])
@@ -109,12 +109,23 @@ def up(
 
 
 @app.command()
-def inventory(json: Json = False) -> None:
-    """Show the host's interfaces, what they advertise, and whether a team would take them."""
-    from esprit.cli.up import inventory as seen
+def inventory(
+    config: Annotated[
+        Path | None,
+        typer.Option(help="For the team of this file: by its rules, with its engines."),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="With --config: test the members' engines.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show the host's interfaces: what they are, what they can, whether a team would take them."""
+    from esprit.cli import inventory as listing
 
-    found = asyncio.run(seen())
-    render.as_json(found) if json else show.inventory(found)
+    if verify and config is None:
+        raise BadRequest("--verify", "needs --config", remedy="name the team's file")
+    found = asyncio.run(listing.seen(config, verify=verify))
+    render.as_json(found) if json else listing.show(found)
 
 
 @app.command(
@@ -126,6 +137,37 @@ def demo(context: typer.Context) -> None:
     from esprit.demo import main as run_demo
 
     raise typer.Exit(run_demo(list(context.args)))
+
+
+@app.command()
+def simulate(
+    scenario: Annotated[
+        str | None,
+        typer.Argument(help="A file, or a shipped scenario; none: list these.", show_default=False),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the scenario's own.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for rows, summary and plots.")
+    ] = None,
+    rival: Annotated[str | None, typer.Option(help="Another placement, by its name.")] = None,
+    compare: Annotated[bool, typer.Option(help="Our placement beside every rival.")] = False,
+    figures: Annotated[bool, typer.Option(help="Print the figures that must hold.")] = False,
+    json: Json = False,
+) -> None:
+    """Run a scenario in virtual time, with the very code that ships, and check its rules."""
+    from esprit.cli.simulate import simulate as run
+
+    raise typer.Exit(
+        run(
+            scenario,
+            seed=seed,
+            out=out,
+            rival=rival,
+            compare=compare,
+            show_figures=figures,
+            json=json,
+        )
+    )
 
 
 # team
@@ -422,6 +464,38 @@ def policy_replace(name: Name, words: Words, team: TeamName = None) -> None:
 def policy_delete(name: Name, team: TeamName = None) -> None:
     """Delete a policy."""
     _with(team, lambda connected: _found(connected.policies, name, "policy").delete())
+
+
+@app.command()
+def load(
+    size: Annotated[int, typer.Option(help="Bytes of a message, 1 to 65536.")] = 1400,
+    seconds: Annotated[float, typer.Option(help="For so long.")] = 5.0,
+    rate: Annotated[
+        str | None, typer.Option(help='Bits per second, such as "1G"; else all there is room for.')
+    ] = None,
+    algorithm: Annotated[str, typer.Option(help="Which cipher.")] = "aes-128-gcm-16",
+    work: Annotated[str, typer.Option(help="seal or open")] = "seal",
+    packets: Annotated[int | None, typer.Option(help="Messages in a job, 1 to 64.")] = None,
+    window: Annotated[int | None, typer.Option(help="Jobs in flight, 1 to 256.")] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="In this process, without a team.")
+    ] = False,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="With --local: asic:2G (simulated) or cpu:2; else the processors."),
+    ] = None,
+    team: TeamName = None,
+    json: Json = False,
+) -> None:
+    """Load the pool with applications' tasks, and say what it managed and who did it."""
+    from esprit.cli import load as loading
+    from esprit.crypto.load import Load
+
+    table = {"algorithm": algorithm, "work": work, "size": size, "seconds": seconds}
+    given = {"rate_bps": rate and loading.rate(rate), "packets": packets, "window": window}
+    wanted = Load.from_table({**table, **given})
+    found = loading.local(wanted, engine or ()) if local else loading.remote(wanted, team)
+    render.as_json(found) if json else loading.show(found)
 
 
 @app.command()

@@ -8,7 +8,6 @@ from esprit.daemon.resources import (
     EngineResource,
     EventResource,
     FeatureResource,
-    InterfaceResource,
     MaskResource,
     MemberResource,
     PolicyResource,
@@ -197,35 +196,6 @@ def policies(found: Sequence[PolicyResource]) -> None:
                 one["dport"] or "",
                 " ".join(one["sas"]),
                 "" if one["builtin"] else str(one["packets"]),
-            )
-            for one in found
-        ),
-    )
-
-
-def inventory(found: Sequence[InterfaceResource]) -> None:
-    """Print the host's interfaces."""
-    render.table(
-        (
-            "interface",
-            "driver",
-            "id",
-            "state",
-            "mtu",
-            "speed",
-            "advertises",
-            "a team would take it",
-        ),
-        (
-            (
-                one["ifname"],
-                one["driver"],
-                f"{one['vendor']}:{one['device']}" if one["vendor"] else "",
-                one["operstate"],
-                str(one["mtu"]),
-                "" if one["speed"] is None else f"{one['speed']} Mbit/s",
-                " ".join(one["offloads"]),
-                f"no: {one['refusal']}" if one["refusal"] else "yes",
             )
             for one in found
         ),

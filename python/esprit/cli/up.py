@@ -1,4 +1,4 @@
-"""Commands that need the control plane itself: ``up`` runs it, ``inventory`` asks as it does."""
+"""``esprit up``: the command that is the control plane itself."""
 
 import asyncio
 import ctypes
@@ -9,13 +9,10 @@ from pathlib import Path
 
 from esprit import config
 from esprit.control.dataplane import load
-from esprit.control.netlink import Netlink
 from esprit.control.paths import socket_path
 from esprit.control.team import RunningTeam
-from esprit.daemon.resources import InterfaceResource
 from esprit.daemon.service import Service
 from esprit.errors import RollbackFailed
-from esprit.inventory import interfaces
 
 # include/uapi/linux/prctl.h
 PR_SET_DUMPABLE = 4
@@ -48,29 +45,6 @@ def keep_out_of_core_dumps() -> None:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-async def inventory() -> list[InterfaceResource]:
-    """Return what the interfaces of this network namespace are."""
-    async with Netlink() as netlink:
-        return [
-            {
-                "ifname": found.name,
-                "driver": found.driver,
-                "vendor": found.vendor,
-                "device": found.device,
-                "subsystem": found.subsystem,
-                "revision": found.revision,
-                "address": found.mac,
-                "mtu": found.mtu,
-                "operstate": "UP" if found.up and found.carrier else "DOWN",
-                "speed": found.speed,
-                "offloads": list(found.offloads),
-                "refusal": found.refusal,
-                "remedy": found.remedy,
-            }
-            for found in await interfaces(netlink)
-        ]
 
 
 def _ready(teams: Sequence[RunningTeam]) -> None:

@@ -239,8 +239,8 @@ class EngineTable(Table):
     memory: Size | None = Field(None, description="asic: bytes in flight")
     sa_slots: int | None = Field(None, ge=1, le=1 << 24, description="asic: keys it holds")
     key_install: Duration | None = Field(None, description="asic: time to install a key")
-    algorithms: list[Literal["aes-128-gcm-16", "aes-256-gcm-16"]] | None = Field(
-        None, min_length=1, description="asic: what it can do"
+    algorithms: list[Literal["aes-128-gcm-16", "aes-256-gcm-16", "chacha20-poly1305"]] | None = (
+        Field(None, min_length=1, description="asic: what it can do")
     )
     lookaside: bool | None = Field(None, description="asic: takes a job and gives it back")
     inline: bool | None = Field(None, description="asic: works on its own NIC's traffic")

@@ -26,12 +26,14 @@
 ``POST /v1/policies``        a ``[[policy]]`` of the config; ``?before={name}``
 ``PUT /v1/policies/{name}``  replace it, between two packets
 ``DELETE /v1/policies/{name}``
+``POST /v1/load``            ``{"size": 1400, "seconds": 5}``: see :class:`esprit.crypto.Load`
 ``GET /v1/events``           newline-delimited JSON, without end
 ============================ ======================================================
 
 An error is JSON too: ``code``, ``subject``, ``message``, ``remedy``.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
@@ -96,6 +98,7 @@ def build(team: RunningTeam, bus: EventBus, locked: Locked) -> Starlette:
         ("GET", "/policies/{name}", api.policy),
         ("PUT", "/policies/{name}", api.replace_policy),
         ("DELETE", "/policies/{name}", api.delete_policy),
+        ("POST", "/load", api.load),
         ("GET", "/events", api.events),
     ]
     return Starlette(
@@ -114,6 +117,7 @@ class _Api:
         self._team = team
         self._bus = bus
         self._locked = locked
+        self._loading = asyncio.Lock()
 
     async def team(self, request: Request) -> Response:
         return JSONResponse(self._team.view().team())
@@ -232,6 +236,14 @@ class _Api:
     async def delete_policy(self, request: Request) -> Response:
         await self._locked(lambda: self._team.delete_policy(request.path_params["name"]))
         return Response(status_code=204)
+
+    async def load(self, request: Request) -> Response:
+        # The extension is loaded by then; without it the error names the remedy before this.
+        from esprit.daemon import loading
+
+        body = await _body(request)
+        async with self._loading:  # one at a time, or neither says what the pool manages
+            return JSONResponse(await loading.on_host(self._team.host, body))
 
     async def events(self, request: Request) -> Response:
         return StreamingResponse(self._lines(), media_type="application/x-ndjson")

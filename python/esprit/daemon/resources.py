@@ -333,24 +333,6 @@ class DropResource(TypedDict):
     packets: int
 
 
-class InterfaceResource(TypedDict):
-    """An interface of the host; ``refusal`` is empty if a team would take it."""
-
-    ifname: str
-    driver: str
-    vendor: str | None
-    device: str | None
-    subsystem: str | None
-    revision: str | None
-    address: str
-    mtu: int
-    operstate: Literal["UP", "DOWN"]
-    speed: int | None
-    offloads: list[str]
-    refusal: str
-    remedy: str
-
-
 class ErrorResource(TypedDict):
     """Why a request was refused: the object, what is wrong, and the remedy."""
 

@@ -1,34 +1,59 @@
-"""The host's interfaces: what they are, what they advertise, whether a team would take them.
+"""The host's interfaces: what they are, what they can, and whether a team would take them.
 
-What a driver advertises is not what it does; an engine counts only after its test. This is
-the first form: no rules on vendors and firmware yet.
+Everything here only asks. A refused interface is as it was.
 """
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from esprit.control import ethtool
 from esprit.control.checks import check_member
 from esprit.errors import InterfaceError
+from esprit.inventory import engines as testing
+from esprit.inventory.asking import SYSFS, Asking, read
+from esprit.inventory.features import Column, of_interest
+from esprit.inventory.rules import Identity, Rule, refusal
 
 if TYPE_CHECKING:
     from esprit.control.netlink import Link, Netlink
+    from esprit.model import EngineSpec
 
-#: What is of interest to a team, as ``ethtool -k`` calls it.
-OF_INTEREST = (
-    "esp-hw-offload",
-    "tx-esp-segmentation",
-    "tx-tcp-segmentation",
-    "tx-udp-segmentation",
-    "rx-gro",
-    "rx-udp-gro-forwarding",
-)
+__all__ = ["Column", "Identity", "Interface", "Question", "identify", "interfaces", "refusal"]
 
-_SYSFS = Path("/sys/class/net")
+#: What an operator does about a rule.
+_RULE_REMEDY = "change the team's allow and deny rules, or leave the interface out"
+
+
+class Asks(Protocol):
+    """Answers questions about interfaces; :class:`esprit.inventory.asking.Asking` is the kernel."""
+
+    def driver(self, interface: str) -> dict[str, str]:
+        """``driver``, ``firmware`` and ``bus``, as far as they are known."""
+
+    def features(self, interface: str) -> dict[str, Column]:
+        """Every feature by its name."""
+
+    async def speed(self, interface: str) -> int | None:
+        """Megabits per second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a team would want.
+
+    Attributes:
+        allow, deny: Its rules.
+        engines: Its members' engines, by interface.
+        verify: Test those engines.
+    """
+
+    allow: Sequence[Rule] = ()
+    deny: Sequence[Rule] = ()
+    engines: Mapping[str, EngineSpec] = field(default_factory=dict)
+    verify: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,71 +61,91 @@ class Interface:
     """One interface.
 
     Attributes:
-        driver: The kernel's driver, or the kind of a virtual interface.
-        vendor, device, subsystem: PCI identifiers as sysfs has them, for instance ``0x8086``.
         speed: Megabits per second, where the link says so.
-        offloads: Of :data:`OF_INTEREST`, those that are on.
+        features: By name, what is of interest to a team; with a team's config also what the
+            member's engine does.
+        simulated: That engine imitates a device that is not there.
         refusal: Why a team would not take it; empty if it would.
         remedy: What could be done about that.
     """
 
+    identity: Identity
     name: str
-    driver: str
-    vendor: str | None
-    device: str | None
-    subsystem: str | None
-    revision: str | None
     mac: str
     mtu: int
     up: bool
     carrier: bool
     speed: int | None
-    offloads: tuple[str, ...]
+    features: Mapping[str, Column]
+    simulated: bool
     refusal: str
     remedy: str
 
 
-async def interfaces(netlink: Netlink) -> list[Interface]:
+async def interfaces(netlink: Netlink, question: Question | None = None) -> list[Interface]:
     """Every interface of this network namespace but the loopback."""
-    return [await _identify(netlink, link) for link in await netlink.links() if not link.loopback]
+    wanted = question or Question()
+    async with Asking() as asks:
+        return [
+            await _look(netlink, link, asks, wanted)
+            for link in await netlink.links()
+            if not link.loopback
+        ]
 
 
-async def _identify(netlink: Netlink, link: Link) -> Interface:
-    refusal = remedy = ""
-    try:
-        await check_member(netlink, link.name)
-    except InterfaceError as error:
-        refusal, remedy = error.message, error.remedy
-    offloads: tuple[str, ...] = ()
-    with contextlib.suppress(OSError):
-        found = ethtool.features(link.name)
-        offloads = tuple(name for name in OF_INTEREST if name in found and found[name][0])
-    folder = _SYSFS / link.name / "device"
-    vendor, device = _read(folder / "vendor"), _read(folder / "device")
-    parts = _read(folder / "subsystem_vendor"), _read(folder / "subsystem_device")
-    speed = _read(_SYSFS / link.name / "speed")
-    driver = folder / "driver"
+async def _look(netlink: Netlink, link: Link, asks: Asks, wanted: Question) -> Interface:
+    found = identify(link, asks)
+    why, remedy = await _verdict(netlink, found, link.name, wanted)
+    engine = wanted.engines.get(link.name)
+    features = of_interest(asks.features(link.name))
+    if engine is not None:
+        features |= testing.proved(engine) if wanted.verify else testing.declared(engine)
     return Interface(
+        identity=found,
         name=link.name,
-        driver=driver.resolve().name if driver.exists() else link.kind or "unknown",
-        vendor=vendor,
-        device=device,
-        subsystem=f"{parts[0]}:{parts[1]}" if all(parts) else None,
-        revision=_read(folder / "revision"),
         mac=link.mac,
         mtu=link.mtu,
         up=link.up,
         carrier=link.carrier,
-        speed=int(speed) if speed is not None and speed.isdecimal() else None,
-        offloads=offloads,
-        refusal=refusal,
+        speed=await asks.speed(link.name),
+        features=features,
+        simulated=engine is not None and engine.simulated,
+        refusal=why,
         remedy=remedy,
     )
 
 
-def _read(path: Path) -> str | None:
-    """A line of sysfs; none where the device does not say, or the link is down."""
+async def _verdict(
+    netlink: Netlink, found: Identity, name: str, wanted: Question
+) -> tuple[str, str]:
+    ruled = refusal(found, wanted.allow, wanted.deny)
+    if ruled is not None:
+        return ruled, _RULE_REMEDY
     try:
-        return path.read_text(encoding="ascii", errors="replace").strip() or None
-    except OSError:
-        return None
+        await check_member(netlink, name)
+    except InterfaceError as error:
+        return error.message, error.remedy
+    return "", ""
+
+
+def identify(link: Link, asks: Asks, *, sysfs: Path = SYSFS) -> Identity:
+    """What an interface is, from its driver and from sysfs."""
+    told = asks.driver(link.name)
+    folder = sysfs / link.name
+    # Where sysfs was mounted in another network namespace, a folder of that name is another's.
+    same = (read(folder / "ifindex"), read(folder / "address")) == (str(link.index), link.mac)
+    device = folder / "device" if same else Path("/nonexistent")
+    board = read(device / "subsystem_vendor"), read(device / "subsystem_device")
+    driver = device / "driver"
+    return Identity(
+        interface=link.name,
+        # Physical interfaces have no kind in rtnetlink.
+        kind=link.kind or "physical",
+        driver=told.get("driver") or (driver.resolve().name if driver.exists() else link.kind),
+        bus=told.get("bus") or (device.resolve().name if device.exists() else None),
+        vendor=read(device / "vendor"),
+        device=read(device / "device"),
+        subsystem=f"{board[0]}:{board[1]}" if all(board) else None,
+        revision=read(device / "revision"),
+        firmware=told.get("firmware"),
+    )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from esprit.model.security import Policy, SecurityAssociation
 
 #: Ciphers that an engine has if it does not say otherwise: all that there are.
-ALGORITHMS = ("aes-128-gcm-16", "aes-256-gcm-16")
+ALGORITHMS = ("aes-128-gcm-16", "aes-256-gcm-16", "chacha20-poly1305")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

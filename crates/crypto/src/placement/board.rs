@@ -3,7 +3,7 @@
 
 use esprit_packet::Time;
 
-use crate::engine::Capabilities;
+use crate::engine::{Capabilities, Transfer};
 use crate::grants::Class;
 use crate::key::{Algorithm, Direction};
 use crate::placement::headroom::OwnTraffic;
@@ -45,30 +45,36 @@ impl Cost {
     }
 }
 
-/// What an engine is and has before it.
+/// What an engine is and has before it. The search reads the first cache line; of the second
+/// only what a grant asks for.
 #[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Hot {
     /// When it is expected to be done with all that it has.
     busy_until: Time,
-    /// Jobs that it has.
-    pub(crate) jobs: u32,
-    queue_jobs: u32,
     queue_ns: u64,
     /// Bytes of memory that its jobs keep busy.
     pub(crate) memory: u64,
     pub(crate) memory_limit: u64,
-    /// Their work, in nanoseconds of one of its lanes.
-    pub(crate) service_ns: u64,
-    /// The part of it that is primary use.
+    /// The part of its work that is primary use.
     pub(crate) primary_ns: u64,
+    /// Jobs that it has.
+    pub(crate) jobs: u32,
+    queue_jobs: u32,
+    pub(crate) lanes: u32,
     /// Whether it may be given jobs.
     pub(crate) usable: bool,
-    pub(crate) lanes: u32,
+    /// Whether the way to it takes time.
+    has_way: bool,
+    /// Work that it has, in nanoseconds of one of its lanes.
+    pub(crate) service_ns: u64,
     way_per_job: u64,
     way_per_byte: u64,
     /// What it does for its own member.
     pub(crate) own: OwnTraffic,
 }
+
+const _: () = assert!(core::mem::offset_of!(Hot, service_ns) <= 64);
 
 impl Hot {
     fn new(capabilities: &Capabilities) -> Self {
@@ -83,6 +89,7 @@ impl Hot {
             primary_ns: 0,
             usable: true,
             lanes: capabilities.parallel.max(1),
+            has_way: capabilities.transfer != Transfer::default(),
             way_per_job: capabilities.transfer.ns_per_job,
             way_per_byte: fixed(capabilities.transfer.ns_per_byte),
             own: OwnTraffic::default(),
@@ -116,18 +123,28 @@ impl Hot {
 
     /// The way of a secondary job of `memory` bytes to it and back.
     pub(crate) const fn transfer_ns(&self, memory: u64) -> u64 {
+        if !self.has_way {
+            return 0;
+        }
         let bytes = memory.saturating_mul(self.way_per_byte) >> FRACTION;
         self.way_per_job.saturating_add(bytes)
     }
 
-    /// It was given a job of `service_ns`.
-    pub(crate) fn begin(&mut self, now: Time, service_ns: u64, memory: u64, class: Class) {
+    /// It was given a job of `service_ns` that is expected back after `expected_ns`.
+    pub(crate) fn begin(
+        &mut self,
+        now: Time,
+        (service_ns, expected_ns): (u64, u64),
+        memory: u64,
+        class: Class,
+    ) {
         self.jobs += 1;
         self.memory += memory;
         self.service_ns += service_ns;
         if class == Class::Primary {
             self.primary_ns += service_ns;
-            self.own.given(now);
+            let alone = expected_ns.saturating_sub(self.backlog_ns(now));
+            self.own.given(now, alone);
         }
         self.busy_until = self.busy_until.max(now) + Time(self.spread(service_ns));
     }

@@ -182,6 +182,17 @@ impl Lanes {
         self.spill_ns[class.index()]
     }
 
+    /// Whether a member has an engine of its own that does such a job while it is in order: then
+    /// the job is primary use, wherever it is done at last.
+    pub(crate) fn own_engine(&self, board: &Board, ask: &Ask) -> bool {
+        let (hot, costs) = board.all(ask.algorithm, ask.direction);
+        !ask.application
+            && self.lane(Class::Primary, ask).iter().any(|entry| {
+                let seat = usize::from(entry.seat);
+                hot[seat].usable && costs[seat].able
+            })
+    }
+
     /// Places a job on one of the engines of `board`.
     ///
     /// # Errors
@@ -198,6 +209,8 @@ impl Lanes {
             ask,
             hot,
             costs,
+            // Most jobs find every seat open.
+            sets: !(ask.exclude.is_empty() && ask.closed.is_empty()),
             able: false,
             reserve: None,
             full,
@@ -253,10 +266,26 @@ impl Lanes {
     }
 }
 
+/// A cost, and where in its lane it was seen.
+#[derive(Clone, Copy)]
+struct Place {
+    cost: u64,
+    at: usize,
+}
+
+impl Place {
+    const NOWHERE: Self = Self {
+        cost: u64::MAX,
+        at: 0,
+    };
+}
+
 struct Search<'a> {
     ask: &'a Ask,
     hot: &'a [Hot],
     costs: &'a [Cost],
+    /// Some seats are excluded or closed.
+    sets: bool,
     /// Some engine could do it, had it room.
     able: bool,
     /// The cheapest with room beyond the spill limit.
@@ -266,33 +295,62 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn lane(&mut self, lane: &[Entry], class: Class, spill_ns: u64) -> Option<Choice> {
-        let mut best: Option<(u64, Choice)> = None;
+        let mut best = Place::NOWHERE;
+        let mut reserve = Place::NOWHERE;
         let mut tier = None;
-        for entry in lane {
+        for (at, entry) in lane.iter().enumerate() {
             if tier != Some(entry.tier) {
-                if best.is_some() {
+                if best.cost < u64::MAX {
                     break;
                 }
                 tier = Some(entry.tier);
             }
-            let Some((cost, choice)) = self.weigh(entry, class) else {
+            let Some((cost, expected_ns)) = self.weigh(entry, class, best.cost) else {
                 continue;
             };
-            let place = if choice.expected_ns <= spill_ns {
+            let place = if expected_ns <= spill_ns {
                 &mut best
             } else {
-                &mut self.reserve
+                &mut reserve
             };
-            if place.is_none_or(|(least, _)| cost < least) {
-                *place = Some((cost, choice));
+            if cost < place.cost {
+                *place = Place { cost, at };
             }
         }
-        best.map(|(_, choice)| choice)
+        if best.cost < u64::MAX {
+            return Some(self.choice(&lane[best.at], class));
+        }
+        if reserve.cost < self.reserve.map_or(u64::MAX, |(least, _)| least) {
+            self.reserve = Some((reserve.cost, self.choice(&lane[reserve.at], class)));
+        }
+        None
     }
 
-    /// What it costs on this engine; none where it may not, cannot, or has no room.
-    #[inline]
-    fn weigh(&mut self, entry: &Entry, class: Class) -> Option<(u64, Choice)> {
+    fn choice(&self, entry: &Entry, class: Class) -> Choice {
+        let (seat, ask) = (usize::from(entry.seat), self.ask);
+        let (hot, cost) = (&self.hot[seat], &self.costs[seat]);
+        let service_ns = cost.service_ns(ask.shape.packets, ask.shape.bytes);
+        let transfer_ns = match class {
+            Class::Primary => 0,
+            Class::Secondary | Class::Application => hot.transfer_ns(ask.memory),
+        };
+        let expected_ns = hot
+            .backlog_ns(ask.now)
+            .saturating_add(service_ns)
+            .saturating_add(cost.latency_ns)
+            .saturating_add(transfer_ns);
+        Choice {
+            seat,
+            class,
+            service_ns,
+            expected_ns,
+        }
+    }
+
+    /// What it costs on this engine, and when it is expected back; none where it may not, cannot, or
+    /// has no room, or would cost no less than `least`.
+    #[inline(always)]
+    fn weigh(&mut self, entry: &Entry, class: Class, least: u64) -> Option<(u64, u64)> {
         let ask = self.ask;
         let seat = usize::from(entry.seat);
         let (hot, cost) = (&self.hot[seat], &self.costs[seat]);
@@ -301,14 +359,19 @@ impl Search<'_> {
             || !cost.able
             || beside
             || ask.memory > hot.memory_limit
-            || ask.exclude.has(seat)
+            || (self.sets && ask.exclude.has(seat))
         {
             return None;
         }
         self.able = true;
         let backlog = hot.backlog_ns(ask.now);
-        if !hot.has_room(backlog, ask.memory) || ask.closed.has(seat) {
+        if !hot.has_room(backlog, ask.memory) || (self.sets && ask.closed.has(seat)) {
             self.full.insert(seat);
+            return None;
+        }
+        // Most of many engines end here, before the multiplications.
+        let soonest = backlog.saturating_add(cost.latency_ns);
+        if soonest >= least {
             return None;
         }
         let service_ns = cost.service_ns(ask.shape.packets, ask.shape.bytes);
@@ -319,16 +382,10 @@ impl Search<'_> {
         } else {
             return None;
         };
-        let expected_ns = backlog
-            .saturating_add(service_ns)
-            .saturating_add(cost.latency_ns)
-            .saturating_add(transfer);
-        let choice = Choice {
-            seat,
-            class,
-            service_ns,
+        let expected_ns = soonest.saturating_add(service_ns).saturating_add(transfer);
+        Some((
+            expected_ns.saturating_add(entry.terms.bias(hot)),
             expected_ns,
-        };
-        Some((expected_ns.saturating_add(entry.terms.bias(hot)), choice))
+        ))
     }
 }

@@ -8,10 +8,12 @@ use crate::grants::EngineId;
 use crate::job::{Job, JobInput, Shape};
 use crate::key::{AeadKey, Direction};
 use crate::placement::Ask;
+use crate::pool::Request;
+use crate::pool::check::Check;
 
-/// Jobs accepted and not yet back, at most: all engines' queues together hold fewer (5 ms of
-/// each), so it bounds what waits to be redone when engines fail.
-pub(crate) const MAX_IN_FLIGHT: usize = 8192;
+/// Jobs accepted and not yet back, at most: what may wait for engines ([`queue`](super::queue): 6144), and
+/// more than the engines' queues hold together in most hosts (5 ms of each).
+pub(crate) const MAX_IN_FLIGHT: usize = 16_384;
 
 /// Low bits of a ticket that are its slot; the rest is a serial number.
 const SLOT_BITS: u32 = 16;
@@ -26,6 +28,7 @@ const _: () = assert!((MAX_IN_FLIGHT as u64) < NO_SLOT);
 pub(crate) struct Origin {
     pub(crate) team: u32,
     pub(crate) member: Option<u32>,
+    pub(crate) flow: u32,
     pub(crate) shape: Shape,
     pub(crate) memory: u64,
     /// When it was accepted.
@@ -33,15 +36,27 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) const fn new(now: Time, team: u32, ask: &Ask) -> Self {
+    pub(crate) const fn new(now: Time, request: &Request, ask: &Ask) -> Self {
         Self {
-            team,
+            team: request.team,
             member: ask.member,
+            flow: request.flow,
             shape: ask.shape,
             memory: ask.memory,
             accepted: now,
         }
     }
+}
+
+/// Why a job is done.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Somebody asked for it.
+    Work,
+    /// To see whether another one was done rightly.
+    Check(Box<Check>),
+    /// To see whether the engine still does what is known: the canary's number.
+    Canary(usize),
 }
 
 /// All that is needed to do a job again.
@@ -51,29 +66,57 @@ pub(crate) struct Flight {
     pub(crate) key: Arc<AeadKey>,
     pub(crate) direction: Direction,
     pub(crate) input: Arc<JobInput>,
-    /// The newest attempt.
-    pub(crate) attempt: u8,
+    pub(crate) task: Task,
+    /// How often it was given to an engine.
+    pub(crate) attempts: u8,
     /// Attempts that came back failed.
     pub(crate) failures: u8,
     /// No engine has the newest attempt: it waits for one.
     pub(crate) waits: bool,
     /// The engine that it was taken away from; another is preferred.
     pub(crate) from: Option<EngineId>,
+    /// It is done, and leaves once another engine has opened it.
+    pub(crate) checked: bool,
 }
 
 impl Flight {
     /// The flight of a job on its first attempt.
     pub(crate) fn new(job: &Job, origin: Origin) -> Self {
         Self {
+            attempts: 1,
+            ..Self::waiting(&job.key, job.direction, &job.input, origin, Task::Work)
+        }
+    }
+
+    /// The flight of a job that no engine has had.
+    pub(crate) fn waiting(
+        key: &Arc<AeadKey>,
+        direction: Direction,
+        input: &Arc<JobInput>,
+        origin: Origin,
+        task: Task,
+    ) -> Self {
+        Self {
             origin,
-            key: Arc::clone(&job.key),
-            direction: job.direction,
-            input: Arc::clone(&job.input),
-            attempt: job.attempt,
+            key: Arc::clone(key),
+            direction,
+            input: Arc::clone(input),
+            task,
+            attempts: 0,
             failures: 0,
             waits: false,
             from: None,
+            checked: false,
         }
+    }
+
+    /// Whether this attempt is the one that is waited for.
+    pub(crate) const fn awaits(&self, attempt: u8) -> bool {
+        self.attempts == attempt.saturating_add(1) && !self.waits && !self.checked
+    }
+
+    const fn asked_for(&self) -> bool {
+        matches!(self.task, Task::Work)
     }
 }
 
@@ -89,11 +132,14 @@ pub(crate) struct Flights {
     slots: Vec<Slot>,
     free: Vec<u32>,
     serial: u64,
+    /// Those that somebody asked for.
+    asked_for: usize,
 }
 
 impl Flights {
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+    /// Those that somebody asked for.
+    pub(crate) const fn len(&self) -> usize {
+        self.asked_for
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -119,6 +165,7 @@ impl Flights {
     pub(crate) fn insert(&mut self, flight: Flight) -> u64 {
         let ticket = self.next_ticket();
         self.serial += 1;
+        self.asked_for += usize::from(flight.asked_for());
         let slot = Slot {
             ticket,
             flight: Some(flight),
@@ -141,6 +188,13 @@ impl Flights {
             .and_then(|slot| slot.flight.as_mut())
     }
 
+    pub(crate) fn get(&self, ticket: u64) -> Option<&Flight> {
+        self.slots
+            .get(Self::slot(ticket))
+            .filter(|slot| slot.ticket == ticket)
+            .and_then(|slot| slot.flight.as_ref())
+    }
+
     pub(crate) fn remove(&mut self, ticket: u64) -> Option<Flight> {
         let at = Self::slot(ticket);
         let slot = self
@@ -148,6 +202,7 @@ impl Flights {
             .get_mut(at)
             .filter(|slot| slot.ticket == ticket)?;
         let flight = slot.flight.take()?;
+        self.asked_for -= usize::from(flight.asked_for());
         self.free.push(at as u32);
         Some(flight)
     }
@@ -164,10 +219,12 @@ mod tests {
             key: AeadKey::new(Algorithm::Aes128Gcm16, &[0; 16]).unwrap(),
             direction: Direction::Seal,
             input: Arc::default(),
-            attempt: 0,
+            task: Task::Work,
+            attempts: 0,
             failures: 0,
             waits: false,
             from: None,
+            checked: false,
         }
     }
 

@@ -19,7 +19,7 @@ pub enum Reject {
     /// No engine may and can do it.
     #[error("no engine for it")]
     NoEngine,
-    /// Those that may have no room.
+    /// Those that may have no room, and as much waits for them already as may.
     #[error("all engines are full")]
     Full,
     /// There is no buffer for its output.
@@ -66,6 +66,38 @@ pub enum Done {
     },
 }
 
+/// How a wrong result was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Found {
+    /// The worker did some of its operations again.
+    Audit,
+    /// What was sealed was opened again before it left, or what was opened to check that.
+    Check,
+    /// It was asked what is known.
+    Canary,
+}
+
+/// What waits for an engine, of one class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct QueueLevel {
+    /// Jobs.
+    pub jobs: usize,
+    /// What they hold of the process's buffers, in bytes.
+    pub bytes: u64,
+}
+
+/// What waits for an engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Queues {
+    /// For members' own engines.
+    pub primary: QueueLevel,
+    /// For anyone's.
+    pub secondary: QueueLevel,
+    /// Applications' tasks.
+    pub application: QueueLevel,
+}
+
 /// Something happened to an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -96,6 +128,15 @@ pub enum PoolEvent {
         engine: EngineId,
         /// The job.
         ticket: u64,
+        /// The operation's index in it.
+        operation: u32,
+        /// The first byte of the operation's output that was wrong; none where it was its verdict on
+        /// the ICV.
+        byte: Option<u32>,
+        /// How it was found.
+        found: Found,
+        /// The engine whose result did not agree; none where the worker looked itself.
+        by: Option<EngineId>,
     },
     /// It failed too often or computed wrongly, and is given nothing more.
     Quarantined {

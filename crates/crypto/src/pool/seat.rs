@@ -9,7 +9,8 @@ use crate::engine::{Capabilities, Engine};
 use crate::grants::{Class, EngineId};
 use crate::health::Health;
 use crate::health::Record;
-use crate::job::Shape;
+use crate::job::{Job, Shape};
+use crate::key::Direction;
 use crate::placement::Choice;
 use crate::placement::board::Hot;
 use crate::rates::Rates;
@@ -68,8 +69,20 @@ pub struct Counters {
     pub audited: u64,
     /// Results that turned out wrong.
     pub wrong: u64,
+    /// Sealed jobs of it that were opened again before they left.
+    pub checked: u64,
+    /// Known answers that it was asked for while it worked.
+    pub canaries: u64,
+    /// Jobs whose wrong ICV was looked at by another engine, since this one was suspect.
+    pub second_looks: u64,
     /// Nanoseconds of work given to it, at its measured rate.
     pub busy_ns: u64,
+    /// The part for its own member.
+    pub primary_ns: u64,
+    /// The part for other members.
+    pub secondary_ns: u64,
+    /// The part for applications.
+    pub application_ns: u64,
 }
 
 pub(crate) struct Seat {
@@ -81,6 +94,13 @@ pub(crate) struct Seat {
     pub(crate) counters: Counters,
     /// The longest way through it.
     latency_ns: u64,
+    /// Jobs that it has given back, and those of them that were sealed: whose turn it is to be
+    /// looked at.
+    pub(crate) back: u64,
+    pub(crate) sealed: u64,
+    /// When it gets its next canary, and which.
+    pub(crate) canary_at: Option<Time>,
+    pub(crate) canary_turn: usize,
     /// What it has, in the order in which it was given.
     pub(crate) outstanding: VecDeque<Outstanding>,
 }
@@ -101,6 +121,10 @@ impl Seat {
             engine,
             record: Record::default(),
             counters: Counters::default(),
+            back: 0,
+            sealed: 0,
+            canary_at: None,
+            canary_turn: 0,
             outstanding: VecDeque::new(),
         }
     }
@@ -121,10 +145,28 @@ impl Seat {
         counters.bytes += shape.bytes;
         counters.busy_ns += choice.service_ns;
         match choice.class {
-            Class::Primary => counters.primary += 1,
-            Class::Secondary => counters.secondary += 1,
-            Class::Application => counters.application += 1,
+            Class::Primary => {
+                counters.primary += 1;
+                counters.primary_ns += choice.service_ns;
+            }
+            Class::Secondary => {
+                counters.secondary += 1;
+                counters.secondary_ns += choice.service_ns;
+            }
+            Class::Application => {
+                counters.application += 1;
+                counters.application_ns += choice.service_ns;
+            }
         }
+    }
+
+    /// It gave one back; answers how many it had before.
+    pub(crate) fn back(&mut self, job: &Job) -> u64 {
+        self.counters.failed += u64::from(job.failed.count_ones());
+        self.counters.bad_icv += u64::from(job.bad_icv.count_ones());
+        self.back += 1;
+        self.sealed += u64::from(job.direction == Direction::Seal);
+        self.back - 1
     }
 
     /// It was given a job that it will give back later.
@@ -137,7 +179,8 @@ impl Seat {
         memory: u64,
         choice: &Choice,
     ) {
-        hot.begin(now, choice.service_ns, memory, choice.class);
+        let times = (choice.service_ns, choice.expected_ns);
+        hot.begin(now, times, memory, choice.class);
         let span = choice
             .expected_ns
             .saturating_mul(HUNG_FACTOR)
@@ -190,12 +233,14 @@ impl Seat {
     }
 
     /// Whether the oldest job, whose time has come, is to have more of it: the engine's own
-    /// thread was not running.
-    pub(crate) fn excused(&mut self, now: Time) -> bool {
+    /// thread was not running. Where it is the last engine there is no end to that: its jobs would wait
+    /// for its next verification, which needs the same processor.
+    pub(crate) fn excused(&mut self, now: Time, last: bool) -> bool {
         let Some(oldest) = self.outstanding.front_mut() else {
             return true;
         };
-        if now >= oldest.deadline + STARVED_LIMIT || !self.engine.starved() {
+        let late = !last && now >= oldest.deadline + STARVED_LIMIT;
+        if late || !self.engine.starved() {
             return false;
         }
         oldest.look_at = now + STARVED_LOOK;

@@ -38,7 +38,7 @@ impl Lab {
     pub fn new() -> Self {
         Self {
             pool: Pool::new(Arc::new(Silent)),
-            buffers: Buffers::new(4096, 64),
+            buffers: Buffers::new(4096, 768),
             now: Time::from_millis(1),
             done: Vec::new(),
             events: Vec::new(),

@@ -421,6 +421,7 @@ pub fn sealed(seq: u32, plain: &[u8]) -> Vec<u8> {
         nonce: esp::nonce(SALT, esp::iv(seq.into())),
         aad,
         aad_len,
+        long_aad: (0, 0),
         frame: 0,
         prefix: (0, 16),
         head: (16, end),

@@ -1,0 +1,120 @@
+//! What the pool shows of itself, and what it would do: nothing here changes anything.
+
+use esprit_packet::Time;
+
+use crate::grants::{APPLICATIONS, Class, EngineId};
+use crate::job::MAX_OPS;
+use crate::key::{Algorithm, Direction};
+use crate::placement::explain::{Known, candidates};
+use crate::placement::{Ask, Candidate};
+use crate::pool::Pool;
+use crate::pool::report::{EngineSnapshot, QueueLevel, Queues};
+use crate::seats::SeatSet;
+
+/// A packet as most are where there are many: of the usual MTU, with its headers.
+const TYPICAL_BYTES: u64 = 1400;
+
+/// What a job costs besides its operations, on the worker: some 300 ns (`examples/inline_cost.rs`),
+/// and as much again for its way through a device's queue.
+const JOB_NS: u64 = 600;
+
+/// That is to be one part in so many of a job at most: ten per cent.
+const OVERHEAD_SHARE: u64 = 10;
+
+impl Pool {
+    /// Jobs accepted and not yet ended, those among them that no engine has included. Jobs on
+    /// the worker's own engine have always ended.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Every engine, as it is now.
+    #[must_use]
+    pub fn snapshot(&self, now: Time) -> Vec<EngineSnapshot> {
+        self.seats
+            .iter()
+            .enumerate()
+            .map(|(at, seat)| EngineSnapshot {
+                engine: seat.id.0,
+                health: seat.health(),
+                outstanding: seat.outstanding.len(),
+                backlog_ns: self.board.at(at).backlog_ns(now),
+                memory: self.board.at(at).memory,
+                counters: seat.counters,
+                capabilities: seat.capabilities.clone(),
+                rates: seat.rates.lines(),
+            })
+            .collect()
+    }
+
+    /// What waits for an engine, by class. What is done again, or checked, is not in it.
+    #[must_use]
+    pub fn queues(&self) -> Queues {
+        let level = |class| {
+            let (jobs, bytes) = self.queue.level(class);
+            QueueLevel { jobs, bytes }
+        };
+        Queues {
+            primary: level(Class::Primary),
+            secondary: level(Class::Secondary),
+            application: level(Class::Application),
+        }
+    }
+
+    /// What placement would think of every engine for a job of `team` as `ask` has it, at `now`, in
+    /// the order in which they are asked.
+    #[must_use]
+    pub fn explain(&self, now: Time, team: u32, ask: &Ask) -> Vec<Candidate> {
+        let ask = Ask { now, ..*ask };
+        let Some(team) = self.team(team) else {
+            return Vec::new();
+        };
+        candidates(&team.grants, &team.lanes, &self.board, &ask, |engine| {
+            let seat = self.seat_of(EngineId(engine))?;
+            let at = &self.seats[seat];
+            Some(Known {
+                seat,
+                capabilities: &at.capabilities,
+                health: at.health(),
+            })
+        })
+    }
+
+    /// The engine that a job would be placed on now: [`Pool::submit`]'s search, without the job.
+    #[must_use]
+    pub fn would_place(&self, team: u32, ask: &Ask) -> Option<EngineId> {
+        let team = self.team(team)?;
+        let choice = team.lanes.choose(&self.board, ask, &mut SeatSet::default());
+        choice.ok().map(|choice| self.seats[choice.seat].id)
+    }
+
+    /// How many operations a job of `member` should hold now: few while an engine is idle, so that
+    /// the first packets are back soon, and as many as come while the engines are at work
+    /// before it, [`MAX_OPS`] at most.
+    #[must_use]
+    pub fn preferred_ops(
+        &self,
+        team: u32,
+        member: Option<u32>,
+        algorithm: Algorithm,
+        direction: Direction,
+    ) -> usize {
+        let mut ask = Ask::new(Time::ZERO, algorithm, direction, member, 1, TYPICAL_BYTES);
+        ask.application = team == APPLICATIONS;
+        let found = self
+            .team(team)
+            .and_then(|team| team.lanes.least(&self.board, &ask));
+        let Some((work_ns, hot, cost)) = found else {
+            return MAX_OPS;
+        };
+        if !self.queue.is_empty() {
+            return MAX_OPS;
+        }
+        let each = cost.service_ns(1, TYPICAL_BYTES).max(1);
+        let overhead = JOB_NS + hot.transfer_ns(0);
+        let few = (overhead * OVERHEAD_SHARE).div_ceil(each);
+        let meanwhile = work_ns / each;
+        few.max(meanwhile).clamp(1, MAX_OPS as u64) as usize
+    }
+}
