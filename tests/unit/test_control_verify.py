@@ -57,9 +57,7 @@ async def test_a_liar_is_verified_as_it_is_and_readmitted_when_it_passes(
     team = await bench.started()
     await lie(bench, team)
     bench.plane.failing[NAME] = [
-        (algorithm, direction)
-        for algorithm in ALGORITHMS
-        for direction in ("seal", "open")
+        (algorithm, direction) for algorithm in ALGORITHMS for direction in ("seal", "open")
     ]
     await expire(team, monkeypatch)
     assert not granted(bench, team)
@@ -92,9 +90,10 @@ async def test_verification_on_demand(bench: Bench) -> None:
 
 async def test_what_failed_alone_is_not_granted_and_the_rest_is(bench: Bench) -> None:
     bench.plane.failing[NAME] = [
-        ("aes-128-gcm-16", "seal"),
-        ("aes-256-gcm-16", "seal"),
-        ("aes-256-gcm-16", "open"),
+        (algorithm, direction)
+        for algorithm in ALGORITHMS
+        for direction in ("seal", "open")
+        if (algorithm, direction) != ("aes-128-gcm-16", "open")
     ]
     team = await bench.started()
     number = bench.host.engine(NAME).id
@@ -168,9 +167,7 @@ def test_evidence_is_bounded_and_remembers_how_it_began() -> None:
 async def test_a_refusal_on_demand_keeps_it_out(bench: Bench) -> None:
     team = await bench.started()
     bench.plane.failing[NAME] = [
-        (algorithm, direction)
-        for algorithm in ALGORITHMS
-        for direction in ("seal", "open")
+        (algorithm, direction) for algorithm in ALGORITHMS for direction in ("seal", "open")
     ]
     with pytest.raises(EngineRefused, match="wrong tag"):
         await team.verify_engine(NAME)
