@@ -293,7 +293,9 @@ class EngineSnapshot(TypedDict):
     """An engine. ``backlog_ns`` is the time of all that it has before it.
 
     ``primary``, ``secondary`` and ``application`` count jobs, ``failed``, ``bad_icv`` and
-    ``wrong`` operations.
+    ``wrong`` operations; ``checked`` are jobs opened again before they left, ``canaries`` jobs
+    of known answers, ``second_looks`` failed ICVs that were tried on it again. With ``_ns``:
+    the work given to it.
     """
 
     engine: int
@@ -313,7 +315,13 @@ class EngineSnapshot(TypedDict):
     bad_icv: int
     audited: int
     wrong: int
+    checked: int
+    canaries: int
+    second_looks: int
     busy_ns: int
+    primary_ns: int
+    secondary_ns: int
+    application_ns: int
 
 class SaSnapshot(TypedDict):
     """An SA. ``seq``: outbound the next number, inbound the highest accepted."""
@@ -334,6 +342,19 @@ class BufferSnapshot(TypedDict):
     small_made: int
     large_made: int
 
+class QueueLevel(TypedDict):
+    """Jobs of a class that wait for an engine, and the bytes of buffers that they hold."""
+
+    jobs: int
+    bytes: int
+
+class Queues(TypedDict):
+    """What waits for an engine."""
+
+    primary: QueueLevel
+    secondary: QueueLevel
+    application: QueueLevel
+
 class Snapshot(TypedDict):
     """The state of the data plane at one moment."""
 
@@ -345,6 +366,7 @@ class Snapshot(TypedDict):
     sas: dict[int, SaSnapshot]
     policies: dict[int, Traffic]
     buffers: BufferSnapshot
+    queues: Queues
 
 class Flow(TypedDict):
     """A packet that the host might send; ``length`` is that of the IP packet."""
@@ -475,6 +497,10 @@ EngineEvent = TypedDict(
         "to": NotRequired[int],
         "jobs": NotRequired[int],
         "health": NotRequired[str],
+        "operation": NotRequired[int],
+        "byte": NotRequired[int | None],
+        "found": NotRequired[Literal["audit", "check", "canary"]],
+        "by": NotRequired[int | None],
     },
 )
 

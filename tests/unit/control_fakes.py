@@ -437,7 +437,6 @@ class FakeSystem:
         monkeypatch.setattr(netfilter, "listing", self._listing)
         monkeypatch.setattr(netfilter, "shut_interfaces", lambda listing: set(listing.split()))
         monkeypatch.setattr(ethtool, "speed", self.speeds.get)
-        monkeypatch.setattr(ethtool, "firmware", lambda _: None)
         monkeypatch.setattr(identity, "_SYSFS", Path("/nonexistent"))
         monkeypatch.setattr(ethtool, "features", self._features)
         monkeypatch.setattr(ethtool, "set_feature", self._set_feature)

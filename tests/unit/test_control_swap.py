@@ -5,7 +5,7 @@ import time
 import pytest
 from tests.unit.control_bench import Bench
 
-from esprit.control.identity import Identity, Mark, refusal
+from esprit.control.identity import Mark
 from esprit.control.team import RunningTeam
 from esprit.control.watch import Change, ChangeKind
 from esprit.errors import Conflict, DataPlaneError, EngineRefused, InterfaceUnfit, NotFound
@@ -218,18 +218,6 @@ def test_by_what_an_interface_is_known_again() -> None:
 
 
 # rules on what may be a member
-
-
-def test_rules_are_patterns_on_every_field() -> None:
-    found = Identity(interface="eth1", driver="ixgbe", vendor="0x8086", firmware="1.5")
-    assert refusal(found, (), ()) is None
-    assert refusal(found, ({"vendor": "0x8086", "driver": "ixgb*"},), ()) is None
-    assert refusal(found, ({"vendor": "0x15b3"}, {"driver": "mlx5*"}), ()) is not None
-    assert refusal(found, (), ({"driver": "*", "firmware": "1.*"},)) == (
-        'is denied by deny = { driver = "*", firmware = "1.*" }'
-    )
-    assert refusal(found, (), ({"device": "0x*"},)) is None, "what is not there matches only *"
-    assert refusal(found, (), ({"device": "*"},)) is not None
 
 
 async def test_a_refused_interface_is_not_touched(bench: Bench) -> None:

@@ -17,6 +17,7 @@ from esprit.model.event import (
     SendingFailed,
     SettingsChanged,
     Ticked,
+    TookOver,
 )
 from esprit.modes import MODES, Decision, decide
 from esprit.modes.steady import LONGEST_NS, REFUSED_NS, STEADY_NS
@@ -171,6 +172,23 @@ def test_a_deaf_member_leaves_and_its_engine_is_loaded_first(mode: str) -> None:
     hears = decide(deaf.state, Probed(member=1, heard=True, epoch=2))
     assert hears.state.role(1) in ("active", "waiting")
     assert hears.plan.latch == 2
+
+
+def test_a_takeover_from_a_deaf_member_says_nothing_of_its_link() -> None:
+    state = decide(TEAM).state
+    for cause in (
+        Probed(time=S, member=1, heard=False, epoch=1),
+        SendingFailed(time=S, member=1, count=16, epoch=1),
+    ):
+        known = decide(state, cause).state
+        after = decide(known, TookOver(time=S, team=0, lost=1, heir=2, epoch=1))
+        assert after.plan.receiver == 2
+        assert after.state.members[0].link == "up"
+    hears = decide(
+        decide(state, Probed(member=1, heard=False, epoch=1)).state,
+        Probed(member=1, heard=True, epoch=2),
+    )
+    assert hears.plan.members[0].carry
 
 
 def test_a_waiting_member_that_is_deaf_is_not_in_line() -> None:

@@ -118,8 +118,9 @@ impl Worker {
 
     /// Admits an engine that passed its tests.
     pub fn engine_admit(&mut self, engine: EngineId, verified: Verified) -> Answer {
-        let transfer = verified.engine().capabilities().transfer;
-        self.transfers.insert(engine.0, transfer);
+        let declared = verified.engine().capabilities();
+        self.engines
+            .insert(engine.0, (declared.transfer, declared.synchronous));
         self.pool.admit(engine, verified);
         Answer::Done
     }
@@ -133,7 +134,7 @@ impl Worker {
 
     /// Takes an engine out and gives it to the caller, for tests; its jobs are redone elsewhere.
     pub fn engine_take(&mut self, now: Time, engine: EngineId) -> Option<Box<dyn Engine>> {
-        self.transfers.remove(&engine.0);
+        self.engines.remove(&engine.0);
         self.pool.remove(now, engine, &self.buffers)
     }
 
@@ -333,6 +334,7 @@ impl Worker {
                 small_made,
                 large_made,
             },
+            queues: self.pool.queues(),
         }
     }
 

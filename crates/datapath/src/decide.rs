@@ -2,6 +2,7 @@
 //!
 //! The journey out and `explain` ask the same functions, so an explanation is what would happen.
 
+use esprit_crypto::{AeadKey, Direction, MAX_OPS};
 use esprit_ipsec::encap::OuterTemplate;
 use esprit_ipsec::sad::Mode;
 use esprit_ipsec::spd::{Action, Rule, Verdict};
@@ -162,10 +163,27 @@ impl Worker {
         }
     }
 
+    /// Packets that a job should hold now: few while engines are idle, so that they all have
+    /// something and the first are back soon, many under load. Where the worker itself does all
+    /// the work, a job is back when it was given away, and every further one only costs.
+    pub(crate) fn job_size(
+        &self,
+        team: u32,
+        member: u32,
+        key: &AeadKey,
+        direction: Direction,
+    ) -> usize {
+        if self.engines.values().all(|&(_, synchronous)| synchronous) {
+            return MAX_OPS;
+        }
+        self.pool
+            .preferred_ops(team, Some(member), key.algorithm(), direction)
+    }
+
     /// Nanoseconds from an engine back to the requester.
     fn way_back_ns(&self, engine: esprit_crypto::EngineId, bytes: u64) -> u64 {
         // What it declares is the way there and back.
-        self.transfers.get(&engine.0).map_or(0, |way| {
+        self.engines.get(&engine.0).map_or(0, |(way, _)| {
             way.ns_per_job / 2 + (bytes as f64 * way.ns_per_byte) as u64
         })
     }

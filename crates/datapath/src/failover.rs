@@ -170,6 +170,7 @@ impl Worker {
             self.announce(team_id, receiver);
         }
         self.move_queue(lost);
+        self.retell(now, team_id);
         self.events.push(
             now,
             Event::Takeover {
@@ -222,6 +223,8 @@ impl Worker {
                 ready.push(TxFrame::pass(RxFrame { vnet, buf }));
             }
         }
+        let now = self.now;
+        self.contradict(now, team);
         if let Some(member) = self.members.get_mut(&member) {
             for frame in ready.into_iter().rev() {
                 member.push_front(frame);
@@ -279,6 +282,7 @@ impl Worker {
         let now = self.now;
         let epoch = plan.epoch;
         team.follow_probe(now, &plan);
+        team.follow_receive(&plan);
         let first = team.plan.is_none();
         team.plan = Some(plan);
         self.unprobed(now, id);
@@ -299,6 +303,7 @@ impl Worker {
         {
             self.announce(id, receiver);
         }
+        self.retell(now, id);
         let idle: Vec<u32> = self
             .members
             .values()

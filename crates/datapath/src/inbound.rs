@@ -220,6 +220,9 @@ impl Worker {
         mut frame: RxFrame,
         parsed: &Parsed,
     ) -> Result<(), DropReason> {
+        if matches!(parsed.net, Net::Arp) || parsed.is_neighbour_discovery() {
+            self.learn(team_id, frame.buf.data());
+        }
         let team = self.teams.get_mut(&team_id).ok_or(DropReason::NoPlan)?;
         match parsed.net {
             Net::Ipv4 | Net::Ipv6 => {
@@ -315,13 +318,11 @@ impl Worker {
         if draft.sa != sa_id.0 || draft.member != member || draft.ops.len() >= draft.limit {
             self.submit_open(now, draft);
         }
-        let sa = self.sas.inbound.get_mut(&sa_id.0).ok_or(DropReason::NoSa)?;
+        let sa = self.sas.inbound.get(&sa_id.0).ok_or(DropReason::NoSa)?;
         if draft.ops.is_empty() {
-            let (team, algorithm) = (sa.spec.team, sa.key.algorithm());
-            draft.limit = self
-                .pool
-                .preferred_ops(team, Some(member), algorithm, Direction::Open);
+            draft.limit = self.job_size(sa.spec.team, member, &sa.key, Direction::Open);
         }
+        let sa = self.sas.inbound.get_mut(&sa_id.0).ok_or(DropReason::NoSa)?;
         let seq = match sa.replay.check(header.seq_lo) {
             Ok(seq) => seq,
             Err(drop) => {

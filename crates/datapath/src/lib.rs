@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod application;
+pub mod balance;
 pub mod command;
 mod complete;
 mod control;

@@ -163,7 +163,14 @@ impl Worker {
                 self.trail.member = Some(member);
                 return self.protect(now, sa, member, frame, parsed, draft);
             }
-            Fate::ByReceiver(member) => (member, Some(team.mac)),
+            Fate::ByReceiver(member) => {
+                let mac = team.mac;
+                let finished = frame.vnet.flags & NEEDS_CSUM == 0;
+                match self.balance(now, team_id, frame.buf.data_mut(), finished) {
+                    Some(member) => (member, self.members.get(&member).map(|m| m.mac)),
+                    None => (member, Some(mac)),
+                }
+            }
             Fate::Pass(member) => (member, self.source_mac(team_id, member)),
         };
         let mac = mac.ok_or(DropReason::NoMember)?;
@@ -202,7 +209,7 @@ impl Worker {
             self.submit(now, draft);
         }
         if draft.ops.is_empty() {
-            draft.limit = self.job_size(sa_id, member);
+            draft.limit = self.seal_size(sa_id, member);
         }
         let mut cut = core::mem::take(&mut draft.segments);
         cut.clear();
@@ -239,7 +246,7 @@ impl Worker {
                 // More segments than a job holds: the rest of the headers go with the next.
                 let headers = draft.headers.clone();
                 self.submit(now, draft);
-                draft.limit = self.job_size(sa_id, member);
+                draft.limit = self.seal_size(sa_id, member);
                 draft.headers = headers;
                 draft.sa = sa_id;
                 draft.member = member;
@@ -255,12 +262,9 @@ impl Worker {
         Ok(())
     }
 
-    /// Packets that a job of this SA should hold now.
-    fn job_size(&self, sa: u32, member: u32) -> usize {
+    fn seal_size(&self, sa: u32, member: u32) -> usize {
         self.sas.outbound.get(&sa).map_or(MAX_OPS, |sa| {
-            let (team, algorithm) = (sa.spec.team, sa.key.algorithm());
-            self.pool
-                .preferred_ops(team, Some(member), algorithm, Direction::Seal)
+            self.job_size(sa.spec.team, member, &sa.key, Direction::Seal)
         })
     }
 

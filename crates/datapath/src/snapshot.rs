@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use esprit_crypto::EngineSnapshot;
+use esprit_crypto::{EngineSnapshot, Queues};
 use serde::Serialize;
 
 use crate::counters::Traffic;
@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub policies: BTreeMap<u32, Traffic>,
     /// Buffers out with somebody, and made so far.
     pub buffers: BufferSnapshot,
+    /// What waits for an engine, by class.
+    pub queues: Queues,
 }
 
 /// A team.

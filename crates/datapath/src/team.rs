@@ -6,6 +6,7 @@ use esprit_ipsec::spd::Spd;
 use esprit_packet::TxFrame;
 use esprit_packet::coalesce::Coalescer;
 
+use crate::balance::Balance;
 use crate::counters::Traffic;
 use crate::doors::Doors;
 use crate::drops::LastDrop;
@@ -90,6 +91,8 @@ pub struct Team {
     pub probe_key: Option<ProbeKey>,
     /// The probing of its members, where the Plan wants it.
     pub prober: Option<Prober>,
+    /// What peers were told, where the Plan balances what they send.
+    pub balance: Option<Balance>,
 }
 
 /// Traffic in both directions.
@@ -125,6 +128,7 @@ impl Team {
             held: 0,
             probe_key: None,
             prober: None,
+            balance: None,
         }
     }
 }

@@ -74,8 +74,8 @@ pub struct Worker {
     pub(crate) now: Time,
     /// When the first of the links that are down counts as fallen.
     pub(crate) falls: Option<Time>,
-    /// The way to each engine and back, as it declares it.
-    pub(crate) transfers: BTreeMap<u32, Transfer>,
+    /// What engines declare: the way there and back, and whether it works on this thread.
+    pub(crate) engines: BTreeMap<u32, (Transfer, bool)>,
     /// What has been found out about the packet at hand.
     pub(crate) trail: Trail,
     rx: Vec<RxFrame>,
@@ -105,7 +105,7 @@ impl Worker {
             link_epoch: 0,
             now: Time::ZERO,
             falls: None,
-            transfers: BTreeMap::new(),
+            engines: BTreeMap::new(),
             trail: Trail::default(),
             rx: Vec::new(),
             links: Vec::new(),
@@ -138,6 +138,7 @@ impl Worker {
         busy |= self.handle_completions(now);
         // Probes are judged when all that was heard has been looked at.
         self.probe(now, io);
+        self.handle_retelling(now);
         self.open_doors(io);
         busy |= self.send(now, io);
         Progress {
@@ -151,7 +152,8 @@ impl Worker {
         let teams = self.teams.values().flat_map(|team| {
             let probe = team.prober.as_ref().map(crate::probe::Prober::due);
             let hold = team.hold.as_ref().map(crate::hold::Hold::until);
-            [probe, hold]
+            let retell = team.balance.as_ref().and_then(crate::balance::Balance::due);
+            [probe, hold, retell]
         });
         teams
             .chain([self.pool.timeout(), self.applications.timeout(), self.falls])

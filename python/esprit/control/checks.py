@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from esprit.control.identity import identity, refusal
 from esprit.control.netlink import IpAddress, Link, Netlink
 from esprit.errors import (
     InterfaceCarriesDefaultRoute,
@@ -48,7 +47,13 @@ async def check_member(
     if link.loopback or not link.mac:
         raise InterfaceUnfit(interface)
     if allow or deny:
-        refused = refusal(identity(link), allow, deny)
+        # The inventory itself asks here whether a team would take an interface.
+        from esprit.inventory import identify
+        from esprit.inventory.asking import Asking
+        from esprit.inventory.rules import refusal
+
+        async with Asking() as asks:
+            refused = refusal(identify(link, asks), allow, deny)
         if refused is not None:
             raise InterfaceUnfit(
                 interface, refused, remedy="see `esprit inventory`, or change the team's rules"

@@ -6,11 +6,7 @@ describes what it merged. UDP GRO forwarding does the same for ESP in UDP, which
 own sockets never asked for.
 """
 
-import ctypes
 import errno
-import fcntl
-import socket
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,12 +14,6 @@ from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool, NoSuchDevice
 
 #: SPEED_UNKNOWN of include/uapi/linux/ethtool.h, as the kernel's 32 bits have it.
 SPEED_UNKNOWN = 0xFFFFFFFF
-# include/uapi/linux/ethtool.h and sockios.h: struct ethtool_drvinfo holds the command, then
-# driver, version and firmware version, 32 bytes each.
-_SIOCETHTOOL = 0x8946
-_ETHTOOL_GDRVINFO = 0x00000003
-_DRVINFO_SIZE = 196
-_FIRMWARE = slice(4 + 32 + 32, 4 + 32 + 32 + 32)
 
 # Feature to the value that a member wants, in the order in which they are set.
 MEMBER_FEATURES: tuple[tuple[str, bool], ...] = (
@@ -70,21 +60,6 @@ def speed(interface: str) -> int | None:
     except OSError:
         return None
     return found if 0 < found < SPEED_UNKNOWN else None
-
-
-def firmware(interface: str) -> str | None:
-    """The firmware's version, as ``ethtool -i`` has it; none where the driver does not say."""
-    request = bytearray(_DRVINFO_SIZE)
-    struct.pack_into("I", request, 0, _ETHTOOL_GDRVINFO)
-    buffer = (ctypes.c_char * _DRVINFO_SIZE).from_buffer(request)
-    asked = struct.pack("16sP16x", interface.encode(), ctypes.addressof(buffer))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        try:
-            fcntl.ioctl(control, _SIOCETHTOOL, asked)
-        except OSError:
-            return None
-    text = bytes(buffer)[_FIRMWARE].partition(b"\0")[0].decode(errors="replace").strip()
-    return text if text not in ("", "N/A") else None
 
 
 def wanted_changes(interface: str) -> list[tuple[str, bool]]:

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from esprit.control import ethtool
-from esprit.inventory.rules import Identity, refusal
-
 if TYPE_CHECKING:
     from esprit.control.netlink import Link
 
@@ -55,28 +52,3 @@ def driver(interface: str) -> str | None:
     """The kernel's driver; none for a virtual interface."""
     path = _SYSFS / interface / "device" / "driver"
     return path.resolve().name if path.exists() else None
-
-
-def identity(link: Link) -> Identity:
-    """What an interface is, from sysfs and its driver."""
-    folder = _SYSFS / link.name / "device"
-    parts = _read(folder / "subsystem_vendor"), _read(folder / "subsystem_device")
-    return Identity(
-        interface=link.name,
-        kind=link.kind or "physical",
-        driver=driver(link.name) or link.kind,
-        bus=link.bus,
-        vendor=_read(folder / "vendor"),
-        device=_read(folder / "device"),
-        subsystem=f"{parts[0]}:{parts[1]}" if all(parts) else None,
-        revision=_read(folder / "revision"),
-        firmware=ethtool.firmware(link.name),
-    )
-
-
-def _read(path: Path) -> str | None:
-    """A line of sysfs; none where the device does not say."""
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip() or None
-    except OSError:
-        return None

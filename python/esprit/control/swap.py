@@ -112,7 +112,7 @@ class Swaps:
         """Take in which interfaces there are: who vanished, and who came back under any name."""
         present = list(links)
         for name, member in list(self._team.members.items()):
-            found = _find(member, present)
+            found = self._find(member, present)
             known = self._team.state.member(member.id)
             if found is None:
                 if name not in self._vanished:
@@ -122,7 +122,7 @@ class Swaps:
             else:
                 self._vanished.pop(name, None)
         for name, absent in list(self._absent.items()):
-            found = _find(absent.member, present)
+            found = self._find(absent.member, present)
             if found is not None:
                 await self._return(name, absent, found)
 
@@ -193,7 +193,16 @@ class Swaps:
         team.host.taken[new] = team.name
         await membership.let_go(team.host, team.name, old)
 
-
-def _find(member: RunningMember, present: Iterable[Link]) -> Link | None:
-    """The interface that is this member, whatever it is called now."""
-    return next((link for link in present if mark(link).is_of(member.mark)), None)
+    def _find(self, member: RunningMember, present: Iterable[Link]) -> Link | None:
+        """The interface that is this member, whatever it is called now."""
+        team, own = self._team, member.spec.interface
+        # Some devices share what is burnt in, as a NIC's virtual functions may: what another
+        # member has is not this one's, and the one that it has had stays its own.
+        found = [
+            link
+            for link in present
+            if mark(link).is_of(member.mark)
+            and (link.name == own or link.name not in team.host.taken)
+        ]
+        found.sort(key=lambda link: link.index != member.index)
+        return found[0] if found else None

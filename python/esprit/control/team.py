@@ -7,7 +7,7 @@ before it is taken apart.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from esprit.control.upkeep import Upkeep
 from esprit.control.view import View
 from esprit.errors import (
     BadRequest,
+    EngineRefused,
     NotFound,
     NoVerifiedEngine,
 )
@@ -249,18 +250,30 @@ class RunningTeam:
 
     async def reset_engine(self, name: str) -> RunningEngine:
         """Reset an engine, test it again and admit it again."""
-        engine = await self.host.reset_engine(name)
-        self.upkeep.retests.cancel(name)
+        engine = await self._retested(name, self.host.reset_engine)
         self.say("engine-reset", engine=name)
         self._tell_tests(engine)
         return engine
 
     async def verify_engine(self, name: str) -> RunningEngine:
         """Test an engine as it is, and admit it again if it passes."""
-        engine = await self.host.verify_engine(name)
-        self.upkeep.retests.cancel(name)
+        engine = await self._retested(name, self.host.verify_engine)
         self.say("engine-verified", engine=name)
         self._tell_tests(engine)
+        return engine
+
+    async def _retested(
+        self, name: str, test: Callable[[str], Awaitable[RunningEngine]]
+    ) -> RunningEngine:
+        """Test an engine; one that is refused is tested again later, however this one came."""
+        retests = self.upkeep.retests
+        try:
+            engine = await test(name)
+        except EngineRefused as error:
+            at = retests.plan(name, time.monotonic_ns(), patient=True)
+            self.say("engine-refused", engine=name, evidence=error.message, retest=at)
+            raise
+        retests.cancel(name)
         return engine
 
     def _tell_tests(self, engine: RunningEngine) -> None:

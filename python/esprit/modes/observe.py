@@ -93,8 +93,10 @@ def _observed(state: TeamState, event: Event) -> TeamState:
         case TookOver():
             if event.epoch < state.link_epoch:
                 return state
-            # The takeover says that the link fell, even if that event itself was lost.
-            state = _wire(state, event.lost, "fell")
+            lost = state.member(event.lost)
+            if lost is not None and lost.heard and state.ready(lost):
+                # Nothing is known against it yet, so its link fell, and that event was lost.
+                state = _wire(state, event.lost, "fell")
             heir = state.member(event.heir) if event.heir is not None else None
             keep = heir is not None and heir.can_carry and state.active in (event.lost, None)
             return replace(

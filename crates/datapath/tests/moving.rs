@@ -1,0 +1,136 @@
+//! Flows keep their order when a Plan moves them between live members (row M13).
+
+mod lab;
+
+use esprit_crypto::engines::asic_model::AsicSpec;
+use esprit_datapath::plan::SourceMac;
+use esprit_ipsec::sad::Mode;
+use esprit_packet::{Time, VnetHdr};
+use lab::{Host, TEAM, udp};
+
+/// A packet that is not protected, of flow `port`, with a number in it.
+fn plain(port: u8, number: u32) -> Vec<u8> {
+    let mut frame = udp(1, 7, &number.to_be_bytes());
+    frame[35] = port;
+    frame
+}
+
+/// What left, in the order of time: one wire behind both members, read whenever asked.
+fn observe(host: &mut Host, seen: &mut Vec<u32>) {
+    for member in [1, 2] {
+        for (_, frame) in std::mem::take(&mut host.member(member).tx) {
+            seen.push(u32::from_be_bytes(frame[42..46].try_into().unwrap()));
+        }
+    }
+}
+
+#[test]
+fn a_plain_flow_waits_for_what_went_before_it() {
+    let mut host = Host::new(1, 2).with_cpu();
+    let first = host.plan(vec![1], 1, SourceMac::Team);
+    host.publish(first);
+    // The old member's device takes nothing for a while.
+    host.member(1).full = true;
+    for number in 0..10 {
+        host.send(VnetHdr::default(), plain(1, number));
+    }
+    let second = host.plan(vec![2], 1, SourceMac::Team);
+    host.publish(second);
+    for number in 10..20 {
+        host.send(VnetHdr::default(), plain(1, number));
+    }
+    let mut seen = Vec::new();
+    observe(&mut host, &mut seen);
+    assert_eq!(seen, [], "what moved ran ahead");
+    host.member(1).full = false;
+    host.now = host.now + Time::from_millis(1);
+    for _ in 0..100 {
+        host.settle();
+        observe(&mut host, &mut seen);
+    }
+    assert_eq!(seen, (0..20).collect::<Vec<_>>());
+    assert_eq!(host.worker.snapshot(host.now).teams[&TEAM].held, 1);
+}
+
+#[test]
+fn the_wait_is_bounded() {
+    let mut host = Host::new(1, 2).with_cpu();
+    let first = host.plan(vec![1], 1, SourceMac::Team);
+    host.publish(first);
+    host.member(1).full = true;
+    host.send(VnetHdr::default(), plain(1, 0));
+    let second = host.plan(vec![2], 1, SourceMac::Team);
+    host.publish(second);
+    host.send(VnetHdr::default(), plain(1, 1));
+    let due = host.worker.step(host.now, &mut host.wires).next;
+    let due = due.expect("the worker asks to be called when the wait ends");
+    assert!(due.since(host.now) <= Time::from_millis(20));
+    host.now = due;
+    host.settle();
+    let mut seen = Vec::new();
+    observe(&mut host, &mut seen);
+    assert_eq!(seen, [1]);
+}
+
+#[test]
+fn a_protected_flow_waits_for_its_engine() {
+    let spec = AsicSpec {
+        latency_ns: 2_000_000,
+        ..AsicSpec::default()
+    };
+    let host = Host::new(1, 2).with_device(&spec);
+    let mut host = host.protect(1, 2, Mode::Tunnel, false);
+    let first = host.plan(vec![1], 1, SourceMac::Team);
+    host.publish(first);
+    host.send(VnetHdr::default(), udp(1, 2, b"first"));
+    let second = host.plan(vec![2], 2, SourceMac::Team);
+    host.publish(second);
+    host.send(VnetHdr::default(), udp(1, 2, b"second"));
+    let jobs = |host: &Host| host.worker.snapshot(host.now).sas[&1].in_flight;
+    assert_eq!(jobs(&host), 1, "the second has not been read");
+    for _ in 0..20 {
+        host.now = host.now + Time::from_millis(1);
+        host.settle();
+    }
+    assert_eq!(host.member(1).tx.len(), 1);
+    assert_eq!(host.member(2).tx.len(), 1);
+}
+
+#[test]
+fn a_plan_that_moves_nothing_holds_nothing_and_neither_does_a_failover() {
+    let mut host = Host::new(1, 2).with_cpu();
+    let first = host.plan(vec![1, 2], 1, SourceMac::Team);
+    host.publish(first);
+    let same = host.plan(vec![1, 2], 1, SourceMac::Team);
+    host.publish(same);
+    host.wires.links.push(esprit_port::LinkEvent {
+        ifindex: 2,
+        up: false,
+        deleted: false,
+    });
+    host.settle();
+    let after = host.plan(vec![1, 1], 1, SourceMac::Team);
+    host.publish(after);
+    let snapshot = host.worker.snapshot(host.now);
+    assert_eq!(snapshot.teams[&TEAM].held, 0);
+}
+
+#[test]
+fn bytes_are_counted_by_share() {
+    let mut host = Host::new(1, 2).with_cpu();
+    let table = host.plan(vec![1, 2, 1, 2], 1, SourceMac::Team);
+    host.publish(table);
+    let mut bytes = 0;
+    for port in 0..100 {
+        let frame = plain(port, 0);
+        bytes += frame.len() as u64;
+        host.send(VnetHdr::default(), frame);
+    }
+    let snapshot = host.worker.snapshot(host.now);
+    let shares = &snapshot.teams[&TEAM].shares;
+    assert_eq!(shares.len(), 4);
+    assert_eq!(shares.iter().sum::<u64>(), bytes);
+    assert!(shares.iter().all(|&share| share > 0));
+    let sent = snapshot.members[&1].tx.bytes;
+    assert_eq!(sent, shares[0] + shares[2]);
+}
