@@ -10,6 +10,9 @@ override ESPRIT_VECTORS := $(abspath $(ESPRIT_VECTORS))
 # Arguments for `esprit demo`, for instance DEMO_ARGS=--plain.
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+# Options for every trial, for instance TRIALS_ARGS='--programs DIR'; TRIALS names those that run.
+TRIALS_ARGS ?=
+TRIALS ?= takeover deaf falsealarm faults alb direct offload pool plain simlive
 
 export PYTHON ESPRIT_VECTORS
 
@@ -17,7 +20,7 @@ RUST := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.l
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test vectors lint bench wheel build clean
+.PHONY: help demo test vectors lint bench trials wheel build clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +51,10 @@ lint: build ## ruff, mypy, stubtest, clippy, rustfmt
 bench: build ## throughput beside the raw pair, ESP in memory beside the bare cipher
 	@cargo build --quiet --release -p rawpair -p espmem
 	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+trials: build ## trials of a live team on namespaces, briefly: what is lost, and how long it takes
+	@cargo build --quiet --release -p numbered
+	@tools/trials.sh "$(BIN)/python" "$(TRIALS)" $(TRIALS_ARGS)
 
 wheel: $(VENV)/.packages ## a wheel for every Python from 3.11 on, in dist/
 	@tools/system.sh build

@@ -1,1 +1,1 @@
-"""Throughput of a pair of teams beside the raw pair, and ESP in memory beside the bare cipher."""
+"""What it costs and how fast it is: throughput beside the raw pair, and trials of a live team."""

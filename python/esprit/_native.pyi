@@ -18,7 +18,7 @@ Mode = Literal["active-backup", "balance-alb"]
 SourceMac = Literal["team", "member"]
 Delivery = Literal["return", "direct", "auto"]
 Receive = Literal["single", "balance"]
-FaultName = Literal["die", "hang", "wrong", "late", "heal"]
+FaultName = Literal["die", "hang", "wrong", "late", "sag", "stick", "coalesce", "heal"]
 
 class TeamSpec(TypedDict):
     """A virtual NIC to be made, or adopted from an earlier process."""
@@ -100,11 +100,20 @@ class Rate(TypedDict):
     ns_per_byte: float
     latency_ns: float
 
+class EngineTest(TypedDict):
+    """One test of an engine, with the evidence if it failed."""
+
+    algorithm: str
+    direction: Literal["seal", "open"]
+    passed: bool
+    evidence: str
+
 class EngineVerified(TypedDict):
-    """The proof of an engine's tests, and its measured rates."""
+    """The proof of an engine's tests, and its measured rates: only what passed has one."""
 
     capabilities: Capabilities
     rates: list[Rate]
+    tests: list[EngineTest]
 
 class UdpEncap(TypedDict):
     """The ports of RFC 3948 framing."""
@@ -257,6 +266,8 @@ class TeamSnapshot(TypedDict):
     rx: Traffic
     tx: Traffic
     drops: dict[str, int]
+    shares: list[int]
+    held: int
 
 class MemberSnapshot(TypedDict):
     """A member. ``latched`` is the link epoch at which it was found dead."""
@@ -268,6 +279,12 @@ class MemberSnapshot(TypedDict):
     tx: Traffic
     queued: int
     drops: dict[str, int]
+    heard: bool
+    probes_sent: int
+    probes_heard: int
+    probes_missed: int
+    tx_errors: int
+    foreign: bool | None
 
 class EngineSnapshot(TypedDict):
     """An engine. ``backlog_ns`` is the time of all that it has before it.
@@ -294,6 +311,11 @@ class EngineSnapshot(TypedDict):
     audited: int
     wrong: int
     busy_ns: int
+    checked: int
+    canaries: int
+    primary_ns: int
+    secondary_ns: int
+    application_ns: int
 
 class SaSnapshot(TypedDict):
     """An SA. ``seq``: outbound the next number, inbound the highest accepted."""
@@ -325,6 +347,84 @@ class Snapshot(TypedDict):
     sas: dict[int, SaSnapshot]
     policies: dict[int, Traffic]
     buffers: BufferSnapshot
+
+class Flow(TypedDict):
+    """A packet that the stack might send, as ``explain`` takes it."""
+
+    src: str
+    dst: str
+    protocol: int
+    sport: int | None
+    dport: int | None
+    length: int
+
+Candidate = TypedDict(
+    "Candidate",
+    {
+        "engine": int,
+        "tier": int,
+        "class": str,
+        "backlog_ns": int,
+        "service_ns": int,
+        "latency_ns": int,
+        "transfer_ns": int,
+        "bias_ns": int,
+        "cost_ns": int,
+        "verdict": str,
+    },
+)
+
+Explanation = TypedDict(
+    "Explanation",
+    {
+        "policy": int | None,
+        "action": str,
+        "rule": str,
+        "sa": int | None,
+        "member": int | None,
+        "engine": int | None,
+        "class": str | None,
+        "delivery": str | None,
+        "deliverer": int | None,
+        "reason": str,
+        "why": str,
+        "candidates": list[Candidate],
+    },
+)
+
+class Drop(TypedDict):
+    """The last packet of a team that was dropped."""
+
+    time: int
+    reason: str
+    direction: Direction
+    src: str | None
+    dst: str | None
+    protocol: int | None
+    sport: int | None
+    dport: int | None
+    policy: int | None
+    sa: int | None
+    member: int | None
+    packets: int
+
+class ProbeEvent(TypedDict):
+    """A member went deaf, or hears again."""
+
+    kind: Literal["probe"]
+    time: int
+    member: int
+    heard: bool
+    epoch: int
+
+class TxErrorsEvent(TypedDict):
+    """A member's port refused frame after frame."""
+
+    kind: Literal["tx-errors"]
+    time: int
+    member: int
+    count: int
+    epoch: int
 
 class LinkEvent(TypedDict):
     """A member's link rose or fell; ``epoch`` numbers the link changes of the process."""
@@ -405,6 +505,8 @@ class LostEvent(TypedDict):
 Event = (
     LinkEvent
     | TakeoverEvent
+    | ProbeEvent
+    | TxErrorsEvent
     | PortGoneEvent
     | EngineEvent
     | SaGrantEvent
@@ -444,8 +546,28 @@ class DataPlane:
     def engine_remove(self, engine: int) -> None: ...
     def engine_reset(self, engine: int) -> EngineVerified: ...
     def engine_fault(self, engine: int, name: FaultName, value: int = 0) -> None: ...
+    def engine_verify(self, engine: int) -> EngineVerified:
+        """Take an engine out of service, test it as it is, and admit it again.
+
+        Raises:
+            esprit.errors.EngineRefused: nothing passed; it stays out.
+        """
+
+    def probe_key(self, team: int, key: bytes) -> None:
+        """The 16-byte key of a team's probe frames."""
+
+    def applications(self, grants: Grants) -> None:
+        """What engines may do for applications' tasks of this process."""
+
+    def explain(self, team: int, flow: Flow) -> Explanation:
+        """What would become of a packet, and why."""
+
+    def last_drop(self, team: int) -> Drop | None: ...
     def publish(self, plan: Plan) -> int:
         """Put a Plan in force; returns its epoch once the worker has acknowledged it."""
+
+    def applications(self, grants: Grants) -> None:
+        """Say what engines may do for applications' tasks."""
 
     def sa_add(self, spec: SaSpec, key: bytes) -> None:
         """Add an SA. ``key`` is the AES key followed by the 4-byte salt (RFC 4106 8.1)."""
@@ -457,6 +579,97 @@ class DataPlane:
     def sa_next_hop(self, sa: int, mac: str | None) -> None: ...
     def policies_set(self, team: int, policies: list[PolicySpec]) -> None:
         """Replace the whole SPD of a team, between two packets."""
+
+Algorithm = Literal["aes-128-gcm-16", "aes-256-gcm-16", "chacha20-poly1305"]
+Work = Literal["seal", "open"]
+
+@final
+class AeadKey:
+    """A key for applications' tasks, in the library's expanded form; it never comes out."""
+
+    def __new__(cls, algorithm: Algorithm, material: bytes) -> AeadKey: ...
+    def clear(self) -> None:
+        """Let go of the key. It is cleansed once no task in flight uses it."""
+
+class RequesterStatistics(TypedDict):
+    """What was done by a requester. ``own``: too long for the pool, on the caller's thread."""
+
+    messages: int
+    bytes: int
+    own_messages: int
+    own_bytes: int
+    in_flight: int
+    room: int
+    waits: int
+
+class LoadSpec(TypedDict):
+    """A load to be generated: messages of ``size`` bytes, ``packets`` of them in a job."""
+
+    direction: Work
+    size: int
+    seconds: float
+    rate_bps: NotRequired[int | None]
+    packets: NotRequired[int | None]
+    window: NotRequired[int | None]
+
+class EngineLoad(TypedDict):
+    """What one engine did of a load."""
+
+    jobs: int
+    bytes: int
+
+class LoadReport(TypedDict):
+    """What came of a load. Latencies run from asking for a job to having its result."""
+
+    seconds: float
+    jobs: int
+    messages: int
+    bytes: int
+    packets: int
+    lost: int
+    bad: int
+    latency_p50_ns: int
+    latency_p99_ns: int
+    latency_max_ns: int
+    engines: dict[int, EngineLoad]
+
+@final
+class Requester:
+    """Asks a data plane to seal and open messages, for applications. Any thread may use it.
+
+    So many tasks may be in flight at a time; who finds no room waits. Messages beyond 64 KiB,
+    and additional data beyond 4 KiB, are done on the caller's thread.
+    """
+
+    def __new__(cls, plane: DataPlane, *, room: int | None = None) -> Requester: ...
+    def run(
+        self, key: AeadKey, direction: Work, messages: list[tuple[bytes, bytes, bytes]]
+    ) -> list[bytes | None]:
+        """Do messages (nonce, data, additional data) and wait, without the interpreter's lock.
+
+        Returns:
+            The outputs in the order of the messages; None where the tag was wrong.
+        """
+
+    def statistics(self) -> RequesterStatistics: ...
+    def load(self, key: AeadKey, spec: LoadSpec) -> LoadReport:
+        """Keep the pool busy for a while, without the interpreter's lock."""
+
+@final
+class Completions:
+    """Messages that nobody waits for: a descriptor says when there are results to take."""
+
+    def __new__(cls, requester: Requester) -> Completions: ...
+    def fd(self) -> int:
+        """A descriptor that is readable when there are results, or when there is room again."""
+
+    def start(
+        self, tag: int, key: AeadKey, direction: Work, nonce: bytes, data: bytes, aad: bytes
+    ) -> Literal["started", "full", "long"]:
+        """Begin a message; never blocks. ``long``: :meth:`Requester.run` has to do it."""
+
+    def take(self) -> list[tuple[int, bytes | None, str]]:
+        """Take results: tag, output (None where the tag was wrong), and a failure or nothing."""
 
 class CaptureResult(TypedDict):
     """What an eavesdropper saw.
@@ -484,3 +697,155 @@ class Capture:
         ifname: str, needles: list[bytes], *, sample_every: int = 64, keep: int = 32
     ) -> Capture: ...
     def stop(self) -> CaptureResult: ...
+
+class SimulationConfig(TypedDict):
+    """A run's setting. Times are nanoseconds of virtual time."""
+
+    seed: int
+    control_ns: int
+    turn_ns: int
+    buffers: tuple[int, int]
+    job_rows: int
+
+class SimulatedMember(TypedDict):
+    """A member with its wire."""
+
+    id: int
+    team: int
+    mac: str
+    rate_bps: int
+    mtu: int
+    ring: int
+    up: bool
+
+class TrafficFlow(TypedDict):
+    """A five-tuple of UDP; ``spi`` and ``via`` are of the peer's."""
+
+    src: str
+    dst: str
+    sport: int
+    dport: int
+    spi: int | None
+    via: int | None
+
+class TrafficSpec(TypedDict):
+    """A source of packets: a pattern with its own keys, sizes, flows."""
+
+    name: str
+    team: int
+    inbound: bool
+    plain: bool
+    pattern: Literal["constant", "poisson", "on-off", "recorded"]
+    rate_bps: NotRequired[int]
+    on_ns: NotRequired[int]
+    off_ns: NotRequired[int]
+    packets: NotRequired[list[list[int]]]
+    sizes: dict[str, list[list[int]]]
+    flows: list[TrafficFlow]
+    start_ns: int
+    stop_ns: int
+    burst: int
+
+class BrokenRule(TypedDict):
+    """The first rule that a run broke."""
+
+    time: int
+    rule: str
+    detail: str
+
+class Latency(TypedDict):
+    """A distribution of times in nanoseconds."""
+
+    p50: int
+    p99: int
+    max: int
+
+class TrafficTotals(TypedDict):
+    """What became of a source's packets in the whole run."""
+
+    sent: int
+    delivered: int
+    refused: int
+    wire_lost: int
+
+class TrafficReport(TypedDict):
+    """What became of a source's packets: in the whole run, and since the window began."""
+
+    name: str
+    total: TrafficTotals
+    sent: int
+    sent_bytes: int
+    delivered: int
+    delivered_bytes: int
+    latency: Latency
+
+class Predicted(TypedDict):
+    """Sums over completed jobs: expected, measured, and their differences without sign."""
+
+    jobs: int
+    expected_ns: int
+    measured_ns: int
+    error_ns: int
+
+class SimulationReport(TypedDict):
+    """What a run came to."""
+
+    time: int
+    window: int
+    traffic: list[TrafficReport]
+    drops: dict[str, int]
+    member_frames: dict[int, int]
+    member_bytes: dict[int, int]
+    overtaken: int
+    address_moves: int
+    predicted: Predicted
+    steps: int
+    queued_most: int
+    violation: BrokenRule | None
+
+@final
+class Simulation:
+    """A host in virtual time: the worker that ships, with ports, engines and a peer in memory.
+
+    Commands have the names that :class:`DataPlane` has for them.
+    """
+
+    def __new__(cls, config: SimulationConfig) -> Simulation: ...
+    def now(self) -> int: ...
+    def advance(self, until: int) -> list[Event]:
+        """Run on; return the events that a decision is due about, or none at ``until``."""
+
+    def violation(self) -> BrokenRule | None: ...
+    def mark(self) -> None:
+        """Begin the window in which rates and latencies are measured."""
+
+    def audit(self) -> None:
+        """Look at what must hold between any two steps."""
+
+    def audit_at_rest(self, stopped: bool) -> None:
+        """Look at what must hold once everything came to rest.
+
+        ``stopped``: an engine holds jobs, and so buffers, that it never gives back.
+        """
+
+    def report(self) -> SimulationReport: ...
+    def job_rows(self) -> list[dict[str, object]]: ...
+    def event_rows(self) -> list[dict[str, object]]: ...
+    def note(self, kind: str, details: str) -> None: ...
+    def snapshot(self) -> Snapshot: ...
+    def team_add(self, spec: TeamSpec) -> None: ...
+    def member_add(self, spec: SimulatedMember) -> None: ...
+    def member_remove(self, member: int) -> None: ...
+    def engine_add(self, spec: EngineSpec) -> EngineVerified: ...
+    def engine_remove(self, engine: int) -> None: ...
+    def engine_reset(self, engine: int) -> EngineVerified: ...
+    def engine_verify(self, engine: int) -> EngineVerified: ...
+    def engine_fault(self, engine: int, name: FaultName, value: int = 0) -> None: ...
+    def publish(self, plan: Plan) -> None: ...
+    def sa_add(self, spec: SaSpec, key: bytes) -> None: ...
+    def policies_set(self, team: int, policies: list[PolicySpec]) -> None: ...
+    def link(self, member: int, *, up: bool, deleted: bool = False) -> None: ...
+    def deaf(self, member: int, deaf: bool) -> None: ...
+    def traffic_add(self, spec: TrafficSpec) -> None: ...
+    def sabotage(self, what: dict[str, int]) -> None:
+        """Break a rule on purpose at the n-th occasion, to show that its check sees it."""

@@ -19,17 +19,19 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Generic, TypeVar, cast
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from urllib.parse import quote, urlencode
 
 import httpx
 
 from esprit.control.paths import run_directory, socket_path
 from esprit.daemon.resources import (
     API_VERSION,
+    DropResource,
     EngineResource,
     ErrorResource,
     EventResource,
+    ExplanationResource,
     FeatureResource,
     MemberResource,
     PolicyResource,
@@ -37,6 +39,9 @@ from esprit.daemon.resources import (
     TeamResource,
 )
 from esprit.errors import EspritError, NotRunning, from_wire
+
+if TYPE_CHECKING:
+    from esprit.crypto.load import LoadResource
 
 Json = Mapping[str, object]
 R = TypeVar("R")
@@ -74,6 +79,21 @@ class Member(_Handle[MemberResource]):
         """What it does now: ``active``, ``waiting``, ``encryption-only``, ``down``."""
         return self.resource["role"]
 
+    @property
+    def heard(self) -> bool:
+        """Whether it hears the other members, or a neighbour that it asks."""
+        return self.resource["heard"]
+
+    async def replace(self, member: Json, *, force: bool = False) -> None:
+        """Put another interface in its place: the new one in first, then this one out.
+
+        Args:
+            member: as a ``[[member]]`` of the config; what it leaves out is as it was here.
+            force: take it even if your own way in goes by it.
+        """
+        query = "?force=1" if force else ""
+        await self._api.put(f"members/{quote(self.name, safe='')}{query}", member)
+
     async def remove(self) -> None:
         """Take it out of the running team and give the interface back to the host."""
         await self._api.delete(f"members/{quote(self.name, safe='')}")
@@ -97,8 +117,18 @@ class Engine(_Handle[EngineResource]):
         """Reset it, test it again and admit it again."""
         await self._api.post(f"engines/{quote(self.name, safe='')}/reset", {})
 
+    async def verify(self) -> None:
+        """Test it as it is, and admit it again if it passes."""
+        await self._api.post(f"engines/{quote(self.name, safe='')}/verify", {})
+
     async def fault(self, kind: str, value: int = 0) -> None:
-        """Inject a fault into a simulated engine: die, hang, wrong, late; heal ends them."""
+        """Inject a fault into a simulated engine; ``heal`` ends them.
+
+        Args:
+            kind: die, hang, wrong, late, sag, stick, coalesce, or heal.
+            value: wrong: one answer in so many; late: microseconds; coalesce: nanoseconds; sag:
+                per cent of its rate that are left.
+        """
         await self._api.post(
             f"engines/{quote(self.name, safe='')}/fault", {"fault": kind, "value": value}
         )
@@ -150,6 +180,9 @@ class _Api:
 
     async def post(self, path: str, body: Json) -> object:
         return await self._asked("POST", path, body)
+
+    async def patch(self, path: str, body: Json) -> object:
+        return await self._asked("PATCH", path, body)
 
     async def put(self, path: str, body: Json) -> object:
         return await self._asked("PUT", path, body)
@@ -266,6 +299,10 @@ class Team:
         """What the team offers, and who provides it."""
         return cast("list[FeatureResource]", await self._api.get("features"))
 
+    async def load(self, load: Json) -> "LoadResource":
+        """Load the pool with applications' tasks, and say what it managed."""
+        return cast("LoadResource", await self._api.post("load", load))
+
     async def policy_resources(self) -> list[PolicyResource]:
         """The whole SPD in the order in which it matches, the built-in rules first."""
         return cast("list[PolicyResource]", await self._api.get("policies"))
@@ -273,6 +310,36 @@ class Team:
     async def set_mode(self, mode: str) -> None:
         """Change the mode of the running team."""
         await self._api.put("team/mode", {"mode": mode})
+
+    async def set(self, **settings: object) -> None:
+        """Change settings of the running team, as ``[team]`` has them, and ``probe``."""
+        await self._api.patch("team", settings)
+
+    async def explain(
+        self,
+        src: str,
+        dst: str,
+        *,
+        proto: str = "udp",
+        sport: int | None = None,
+        dport: int | None = None,
+        length: int | None = None,
+    ) -> ExplanationResource:
+        """What would become of a packet: policy, SA, member, engine, and why."""
+        asked = {
+            "src": src, "dst": dst, "proto": proto,
+            "sport": sport, "dport": dport, "length": length,
+        }  # fmt: skip
+        query = urlencode({key: value for key, value in asked.items() if value is not None})
+        return cast("ExplanationResource", await self._api.get(f"explain?{query}"))
+
+    async def last_drop(self) -> DropResource:
+        """The last packet that was dropped.
+
+        Raises:
+            NotFound: none was.
+        """
+        return cast("DropResource", await self._api.get("last-drop"))
 
     async def add_member(self, member: Json, *, force: bool = False) -> None:
         """Add a member, as a ``[[member]]`` of the config describes it."""

@@ -1,7 +1,17 @@
 """What the unit tests share."""
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.unit.control_bench import Bench
+from tests.unit.control_fakes import FakePlane, FakeSystem
+
+from esprit.control.host import Host, Keys
+from esprit.control.netlink import Netlink
+from esprit.control.state import Journal
 
 # Time is no pass mark, and a slow machine is no fault.
 settings.register_profile("esprit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -12,3 +22,19 @@ settings.load_profile("esprit")
 def anyio_backend() -> str:
     """Coroutines are run by asyncio, as the service runs them."""
     return "asyncio"
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bench]:
+    monkeypatch.setenv("ESPRIT_RUN", str(tmp_path / "run"))
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    system = FakeSystem()
+    for name in ("eth1", "eth2", "eth3"):
+        system.add_link(name)
+    system.patch(monkeypatch)
+    journal = Journal.open()
+    plane = FakePlane(system)
+    keys = Keys(tmp_path / "state")
+    yield Bench(system, plane, Host(plane, cast("Netlink", system), journal, keys))
+    plane.close()
+    journal.close()

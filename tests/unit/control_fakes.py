@@ -4,11 +4,12 @@ import contextlib
 import errno
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
 
 import pytest
 
-from esprit.control import ethtool, netfilter
+from esprit.control import ethtool, identity, netfilter
 from esprit.control.netlink import (
     Address,
     IpAddress,
@@ -22,10 +23,14 @@ from esprit.errors import DataPlaneError, EngineRefused
 
 if TYPE_CHECKING:
     from esprit._native import (
+        Drop,
         EngineSpec,
         EngineVerified,
         Event,
+        Explanation,
         FaultName,
+        Flow,
+        Grants,
         MemberAdded,
         MemberSpec,
         Plan,
@@ -35,6 +40,10 @@ if TYPE_CHECKING:
         TeamAdded,
         TeamSpec,
     )
+
+
+SEAL: Final = "seal"
+OPEN: Final = "open"
 
 
 class FakePlane:
@@ -55,6 +64,14 @@ class FakePlane:
         self.grants: dict[int, int] = {}
         self.next_hops: dict[int, str | None] = {}
         self.policies: dict[int, list[PolicySpec]] = {}
+        self.probe_keys: dict[int, bytes] = {}
+        self.granted: list[Grants] = []
+        self.drop: Drop | None = None
+        self.heard: dict[int, bool] = {}
+        self.foreign: dict[int, bool | None] = {}
+        self.queued: dict[int, int] = {}
+        self.shares: dict[int, list[int]] = {}
+        self.failing: dict[str, list[tuple[str, str]]] = {}
         self.refuse: set[str] = set()
         self.dead = False
         self.link_epoch = 0
@@ -105,6 +122,8 @@ class FakePlane:
                 "rx": {"packets": 1, "bytes": 100},
                 "tx": {"packets": 2, "bytes": 200},
                 "drops": {"no-sa": 3},
+                "shares": self.shares.get(number, []),
+                "held": 0,
             }
         found: Snapshot = {
             "time": 1,
@@ -117,8 +136,14 @@ class FakePlane:
                     "latched": None,
                     "rx": {"packets": 3, "bytes": 300},
                     "tx": {"packets": 4, "bytes": 400},
-                    "queued": 0,
+                    "queued": self.queued.get(number, 0),
                     "drops": {},
+                    "heard": self.heard.get(number, True),
+                    "probes_sent": 9,
+                    "probes_heard": 8,
+                    "probes_missed": 1,
+                    "tx_errors": 0,
+                    "foreign": self.foreign.get(number),
                 }
                 for number, spec in self.members.items()
             },
@@ -142,6 +167,11 @@ class FakePlane:
                     "audited": 0,
                     "wrong": 0,
                     "busy_ns": 7,
+                    "checked": 1,
+                    "canaries": 2,
+                    "primary_ns": 3,
+                    "secondary_ns": 4,
+                    "application_ns": 0,
                 }
                 for number in self.engines
             },
@@ -209,8 +239,14 @@ class FakePlane:
         self.engines[spec["id"]] = spec
         return self._verified(spec)
 
-    @staticmethod
-    def _verified(spec: "EngineSpec") -> "EngineVerified":
+    def _verified(self, spec: "EngineSpec") -> "EngineVerified":
+        failing = self.failing.get(spec["name"], [])
+        algorithms = spec.get("algorithms", ["aes-128-gcm-16", "aes-256-gcm-16"])
+        pairs: list[tuple[str, Literal["seal", "open"]]] = [
+            (algorithm, direction) for algorithm in algorithms for direction in (SEAL, OPEN)
+        ]
+        if all(pair in failing for pair in pairs):
+            raise EngineRefused(spec["name"], "case 1: wrong tag")
         return {
             "capabilities": {
                 "kind": spec["kind"],
@@ -220,18 +256,29 @@ class FakePlane:
                 "inline": spec.get("inline", False),
                 "primary": spec.get("primary", True),
                 "secondary": spec.get("secondary", True),
-                "algorithms": spec.get("algorithms", ["aes-128-gcm-16", "aes-256-gcm-16"]),
+                "algorithms": algorithms,
                 "esn": True,
                 "max_replay_window": 8192,
             },
             "rates": [
                 {
-                    "algorithm": "aes-128-gcm-16",
-                    "direction": "seal",
+                    "algorithm": algorithm,
+                    "direction": direction,
                     "ns_per_packet": 50.0,
                     "ns_per_byte": 0.1,
                     "latency_ns": 20000.0,
                 }
+                for algorithm, direction in pairs
+                if (algorithm, direction) not in failing
+            ],
+            "tests": [
+                {
+                    "algorithm": algorithm,
+                    "direction": direction,
+                    "passed": (algorithm, direction) not in failing,
+                    "evidence": "case 1: wrong tag" if (algorithm, direction) in failing else "",
+                }
+                for algorithm, direction in pairs
             ],
         }
 
@@ -247,6 +294,56 @@ class FakePlane:
         self._called("engine_reset")
         self.faults.pop(engine, None)
         return self._verified(self.engines[engine])
+
+    def engine_verify(self, engine: int) -> "EngineVerified":
+        self._called("engine_verify")
+        return self._verified(self.engines[engine])
+
+    def probe_key(self, team: int, key: bytes) -> None:
+        self._called("probe_key")
+        assert len(key) == 16
+        self.probe_keys[team] = key
+
+    def applications(self, grants: "Grants") -> None:
+        self._called("applications")
+        self.granted.append(grants)
+
+    def explain(self, team: int, flow: "Flow") -> "Explanation":
+        self._called("explain")
+        plan = self.plans[team]
+        policies = self.policies[team]
+        engine = plan["grants"]["engines"][0]["engine"]
+        return {
+            "policy": policies[0]["id"] if policies else None,
+            "action": "protect",
+            "rule": "policy",
+            "sa": next(iter(self.sas), None),
+            "member": plan["receiver"],
+            "engine": engine,
+            "class": "primary",
+            "delivery": "return",
+            "deliverer": plan["receiver"],
+            "reason": "",
+            "why": "its own engine is the cheapest",
+            "candidates": [
+                {
+                    "engine": grant["engine"],
+                    "tier": 0,
+                    "class": "primary",
+                    "backlog_ns": 100,
+                    "service_ns": 200,
+                    "latency_ns": 20000,
+                    "transfer_ns": 0,
+                    "bias_ns": 0,
+                    "cost_ns": 20300,
+                    "verdict": "chosen" if grant["engine"] == engine else "later tier",
+                }
+                for grant in plan["grants"]["engines"]
+            ],
+        }
+
+    def last_drop(self, team: int) -> "Drop | None":
+        return self.drop
 
     def engine_fault(self, engine: int, fault: "FaultName", value: int = 0) -> None:
         self._called("engine_fault")
@@ -301,6 +398,7 @@ class FakeSystem:
         self.managed: set[IpAddress] = set()
         self.shut: set[str] = set()
         self.offloads: dict[str, dict[str, bool]] = {}
+        self.speeds: dict[str, int] = {}
         self.log: list[str] = []
         # The number of the change that fails; none: all succeed.
         self.fails_at: int | None = None
@@ -341,6 +439,9 @@ class FakeSystem:
         monkeypatch.setattr(netfilter, "is_shut", self._is_shut)
         monkeypatch.setattr(netfilter, "listing", self._listing)
         monkeypatch.setattr(netfilter, "shut_interfaces", lambda listing: set(listing.split()))
+        monkeypatch.setattr(ethtool, "speed", self.speeds.get)
+        monkeypatch.setattr(ethtool, "firmware", lambda _: None)
+        monkeypatch.setattr(identity, "_SYSFS", Path("/nonexistent"))
         monkeypatch.setattr(ethtool, "features", self._features)
         monkeypatch.setattr(ethtool, "set_feature", self._set_feature)
 
@@ -387,6 +488,8 @@ class FakeSystem:
 
     def _set_feature(self, interface: str, name: str, *, on: bool) -> None:
         self._change(f"feature {interface} {name} {on}")
+        if interface not in self.offloads:
+            raise OSError(errno.ENODEV, "No such device")
         self.offloads[interface][name] = on
 
     # netlink

@@ -11,6 +11,8 @@ from tests.unit.control_fakes import FakeSystem
 from tests.unit.served import serving_in_a_thread
 
 from esprit.cli import main
+from esprit.cli.flow import five_tuple
+from esprit.errors import BadRequest
 
 
 @pytest.fixture
@@ -88,6 +90,94 @@ def test_show_names_what_people_look_for(esprit: object) -> None:
     assert "esp-hw-offload: off [fixed]" in esprit("features").out
     (one,) = json.loads(esprit("member", "show", "eth2", "-j").out)
     assert (one["ifname"], one["master"], one["operstate"]) == ("eth2", "team0", "UP")
+
+
+@pytest.mark.usefixtures("served")
+def test_the_team_says_its_settings_and_its_mask(esprit: object) -> None:
+    assert callable(esprit)
+    said = esprit("team", "show").out
+    assert "preferred none; headroom 0.1; verify sample:1/1000; probe every 100 ms" in said
+    assert "seal aes-128-gcm-16: own eth1 backed up eth2" in said
+    (team,) = json.loads(esprit("team", "show", "-j").out)
+    assert team["mask"]["open"][0] == {
+        "algorithm": "aes-128-gcm-16",
+        "own": ["eth1"],
+        "backed": ["eth2"],
+    }
+    assert esprit("team", "set", "failback=better", "preferred=eth2", "verify=all").out == ""
+    said = esprit("team", "show").out
+    assert "active eth2" in said
+    assert "failback better" in said
+    assert "preferred eth2; headroom 0.1; verify all" in said
+    refused = esprit("team", "set", "failbak=never")
+    assert (refused.code, refused.out) == (3, "")
+    assert "did you mean failback?" in refused.err
+    assert esprit("team", "set", "preferred=eth9").code == 12
+
+
+@pytest.mark.usefixtures("served")
+def test_explain_says_which_way_a_packet_goes_and_why(esprit: object) -> None:
+    assert callable(esprit)
+    said = esprit("explain", "tcp:10.0.0.1:1234->10.1.0.2:8080").out
+    assert "tcp:10.0.0.1:1234->10.1.0.2:8080 length 1400: leaves" in said
+    for line in ("policy p protect", "sa out", "member eth1", "engine eth1-asic for primary use"):
+        assert f"    {line}\n" in said
+    assert "later tier" in said
+    by_words = ("explain", "10.0.0.1", "10.1.0.2", "--proto", "tcp", "--dport", "8080", "-j")
+    found = json.loads(esprit(*by_words).out)
+    assert (found["policy"], found["engine"], found["sport"]) == ("p", "eth1-asic", None)
+    assert [one["engine"] for one in found["candidates"]] == ["eth1-asic", "cores"]
+    assert esprit("explain", "10.0.0.1").code == 14
+    assert esprit("explain", "10.0.0.1", "nowhere").err.startswith("esprit: dst nowhere: ")
+    assert esprit("explain", "--last-drop").code == 12
+    said = esprit("explain", "--feature", "direct-delivery").out
+    assert said.startswith('direct-delivery: off\n    why delivery = "return"\n')
+    assert ["eth1", "member", "yes", "no", "not", "tested"] in [
+        line.split() for line in said.splitlines()
+    ]
+
+
+@pytest.mark.usefixtures("served")
+def test_features_keep_what_is_said_used_and_proved_apart(esprit: object) -> None:
+    assert callable(esprit)
+    lines = esprit("features").out.splitlines()
+    assert lines[0].split() == ["feature", "advertised", "by", "accepted", "verified", "why"]
+    (cipher,) = [line for line in lines if line.startswith("esp-aes-128-gcm-16")]
+    assert cipher.split("  ")[0] == "esp-aes-128-gcm-16: on"
+    assert cipher.count("eth1-asic cores") == 3
+
+
+@pytest.mark.usefixtures("served")
+def test_members_are_replaced_and_engines_verified(esprit: object) -> None:
+    assert callable(esprit)
+    assert esprit("engine", "verify", "eth1-asic").code == 0
+    assert esprit("member", "replace", "eth1", "eth3", "--engine", "kind=asic").code == 0
+    assert [one["ifname"] for one in json.loads(esprit("member", "show", "-j").out)] == [
+        "eth2",
+        "eth3",
+    ]
+    assert esprit("member", "replace", "eth1", "eth3").code == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("tcp:10.0.0.1:1234->10.0.0.2:80", ("10.0.0.1", 1234, "10.0.0.2", 80)),
+        ("icmp:10.0.0.1->10.0.0.2", ("10.0.0.1", None, "10.0.0.2", None)),
+        ("udp:[2001:db8::1]:53->[2001:db8::2]:53", ("2001:db8::1", 53, "2001:db8::2", 53)),
+        ("tcp:[2001:db8::1] -> [2001:db8::2]:80", ("2001:db8::1", None, "2001:db8::2", 80)),
+    ],
+)
+def test_a_flow_in_one_word(text: str, end: tuple[object, ...]) -> None:
+    found = five_tuple(text)
+    assert (found["src"], found["sport"], found["dst"], found["dport"]) == end
+    assert found["proto"] == text.partition(":")[0]
+
+
+@pytest.mark.parametrize("text", ["", "10.0.0.1", "tcp:10.0.0.1", "tcp:x->y", "tcp:1.1.1.1:x->2"])
+def test_what_is_no_flow(text: str) -> None:
+    with pytest.raises(BadRequest, match="tcp:10"):
+        five_tuple(text)
 
 
 @pytest.mark.usefixtures("served")

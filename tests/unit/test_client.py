@@ -54,7 +54,21 @@ async def served(
 
 def test_the_public_face() -> None:
     public = {name for name in vars(esprit) if not name.startswith("_")}
-    modules = {"client", "config", "control", "daemon", "errors", "model", "modes", "cli", "demo"}
+    modules = {
+        "cli",
+        "client",
+        "config",
+        "control",
+        "crypto",
+        "daemon",
+        "demo",
+        "errors",
+        "inventory",
+        "model",
+        "modes",
+        "sim",
+        "verify",
+    }
     assert public - modules == set(esprit.__all__) - {"__version__"}
     assert all(hasattr(esprit, name) for name in esprit.__all__)
 

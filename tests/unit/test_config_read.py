@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from esprit import config
 from esprit.errors import ConfigError, ConfigInvalid, ConfigSyntax
-from esprit.model import Key, RouteSpec, UdpEncap
+from esprit.model import Key, ProbeSpec, RouteSpec, UdpEncap
 
 OUT_KEY = "8f" * 16 + "01020304"
 IN_KEY = "3c" * 32 + "05060708"
@@ -157,6 +157,58 @@ def test_everything_that_a_file_says() -> None:
     )
 
 
+def test_what_a_file_says_of_failover_probing_and_rules() -> None:
+    text = changed(
+        (
+            "mtu = 1400",
+            """failback_delay = "10s"
+preferred = "eth2"
+up_delay = "5s"
+down_delay = "200ms"
+headroom = 0.25
+receive = "balance"
+verify = "sample:1/50"
+delivery = "auto"
+allow = [{ vendor = "0x8086", driver = "ixgbe*" }]
+deny = [{ interface = "eth0" }, { firmware = "1.*" }]
+""",
+        )
+    )
+    text += '[probe]\nevery = "10ms"\nmiss = 2\nof = 4\nhold = "3s"\ntarget = "192.0.2.254"\n'
+    team = config.read(text).team
+    assert (team.failback_delay_ns, team.up_delay_ns, team.down_delay_ns) == (
+        10_000_000_000,
+        5_000_000_000,
+        200_000_000,
+    )
+    assert (team.preferred, team.headroom, team.receive) == ("eth2", 0.25, "balance")
+    assert (team.verify_every, team.delivery) == (50, "auto")
+    assert [dict(rule) for rule in team.allow] == [{"vendor": "0x8086", "driver": "ixgbe*"}]
+    assert [dict(rule) for rule in team.deny] == [{"interface": "eth0"}, {"firmware": "1.*"}]
+    assert team.probe == ProbeSpec(
+        every_ns=10_000_000,
+        miss=2,
+        of=4,
+        hold_ns=3_000_000_000,
+        targets=(ip_address("192.0.2.254"),),
+    )
+
+
+@pytest.mark.parametrize("off", ['every = "0"', "every = 0", "enabled = false"])
+def test_probing_can_be_turned_off(off: str) -> None:
+    assert config.read(GOOD).team.probe == ProbeSpec()
+    assert config.read(f"{GOOD}\n[probe]\n{off}\n").team.probe.every_ns == 0
+
+
+def test_settings_of_a_running_team_are_the_file_s() -> None:
+    found = config.settings({"failback": "always", "up_delay": "1s", "verify": "all"})
+    assert (found.failback, found.up_delay_ns, found.verify_every) == ("always", 10**9, 1)
+    assert found.mode is None
+    assert config.settings({"preferred": ""}).preferred == ""
+    with pytest.raises(ConfigInvalid, match=r"failbak.*did you mean failback"):
+        config.settings({"failbak": "never"})
+
+
 def test_the_least_that_a_file_says() -> None:
     found = config.read('[team]\nname = "team0"\n[[member]]\ninterface = "eth1"\n')
     assert (found.team.mode, found.team.software, found.team.failback, found.team.delivery) == (
@@ -209,8 +261,15 @@ def test_all_faults_are_told_at_once() -> None:
         (("mtu = 1400", "mtu = 100"), "team.mtu", "the least is 576"),
         (("mtu = 1400", 'mtu = "1400"'), "team.mtu", "without quotes"),
         (("carry = false", 'carry = "no"'), "member 2 (eth2): carry", "true nor false"),
-        (("mtu = 1400", 'delivery = "direct"'), "team.delivery", "does not exist yet"),
-        (("mtu = 1400", 'delivery = "auto"'), "team.delivery", "does not exist yet"),
+        (("mtu = 1400", 'delivery = "post"'), "team.delivery", "'auto'"),
+        (("mtu = 1400", 'verify = "sample"'), "team.verify", "sample:1/1000"),
+        (("mtu = 1400", 'preferred = "eth9"'), "team.preferred", "name one of eth1, eth2"),
+        (("mtu = 1400", "headroom = 2.0"), "team.headroom", "the most is 1"),
+        (("mtu = 1400", "deny = [{}]"), "team.deny 1", "matches nothing"),
+        (("mtu = 1400", 'deny = [{ drive = "x" }]'), "team.deny 1.drive", "did you mean driver"),
+        (("mtu = 1400", "up_delay = 5"), "team.up_delay", "with its unit"),
+        (("[[policy]]", "[probe]\nmiss = 6\n[[policy]]"), "probe", "no larger than of"),
+        (("[[policy]]", '[probe]\nevery = "10us"\n[[policy]]'), "probe", "1ms"),
         (('mac = "member"', 'mac = "02:00:00:00:00:01"'), "team.mac", "hwaddr"),
         (('mode = "balance-alb"', 'mode = "802.3ad"'), "team.mode", '"active-backup"'),
         (('"overflow"', '"often"'), "team.software", "'always', 'overflow' or 'never'"),

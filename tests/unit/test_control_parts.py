@@ -12,7 +12,6 @@ from esprit.control import checks
 from esprit.control.narrate import narrate
 from esprit.control.neighbours import NextHops
 from esprit.control.netlink import Address, IpAddress, Netlink, Route
-from esprit.control.recovery import FIRST_NS, LONGEST_NS, Recovery
 from esprit.errors import (
     InterfaceCarriesDefaultRoute,
     InterfaceCarriesSession,
@@ -22,6 +21,7 @@ from esprit.errors import (
     InterfaceUnfit,
 )
 from esprit.model.event import EngineReported, LinkChanged, TookOver, Unknown
+from esprit.verify.retests import FIRST_NS, LONGEST_NS, Retests
 
 pytestmark = pytest.mark.anyio
 
@@ -186,10 +186,10 @@ async def test_an_older_kernel_is_asked_again_by_timer(system: FakeSystem) -> No
 
 @given(st.lists(st.integers(0, 2 * LONGEST_NS), max_size=20))
 def test_an_engine_that_hangs_again_and_again_is_tested_ever_more_rarely(gaps: list[int]) -> None:
-    recovery, now, tests = Recovery(), 0, []
+    retests, now, tests = Retests(), 0, []
     for gap in gaps:
         now += gap
-        wait = recovery.wait("e", now)
+        wait = retests.plan("e", now) - now
         assert 0 <= wait <= LONGEST_NS
         now += wait
         tests.append(now)
@@ -200,12 +200,27 @@ def test_an_engine_that_hangs_again_and_again_is_tested_ever_more_rarely(gaps: l
 
 
 def test_the_first_hang_is_forgiven_at_once_and_the_second_is_not() -> None:
-    recovery = Recovery()
-    assert recovery.wait("e", 10) == 0
-    assert recovery.wait("e", 20) == FIRST_NS
-    assert recovery.wait("other", 20) == 0
-    recovery.forget("e")
-    assert recovery.wait("e", 30) == 0
+    retests = Retests()
+    assert retests.plan("e", 10) == 10
+    assert retests.plan("e", 20) == 20 + FIRST_NS
+    assert retests.plan("other", 20) == 20
+    retests.forget("e")
+    assert retests.plan("e", 30) == 30
+
+
+def test_a_liar_waits_before_its_first_test_and_longer_before_each_other() -> None:
+    retests = Retests()
+    waits, now = [], 10
+    for _ in range(9):
+        at = retests.plan("e", now, patient=True)
+        assert retests.next() == at
+        assert retests.take(at - 1) == []
+        assert retests.take(at) == ["e"]
+        waits.append(at - now)
+        now = at
+    assert waits[:3] == [FIRST_NS, 2 * FIRST_NS, 4 * FIRST_NS]
+    assert waits[-1] == LONGEST_NS
+    assert retests.next() is None
 
 
 def test_events_bear_names_and_other_teams_events_are_not_told() -> None:

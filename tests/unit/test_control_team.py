@@ -1,21 +1,12 @@
 """A running team over a data plane and a host in memory: order, rollback, decisions, numbers."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import cast
-
 import pytest
-from tests.unit.control_fakes import FakePlane, FakeSystem
+from tests.unit.control_bench import TEXT, Bench
 
 from esprit import config
 from esprit.control.bringup import own_mac
-from esprit.control.host import Host, Keys
-from esprit.control.netlink import Netlink
-from esprit.control.state import Journal
-from esprit.control.team import RunningTeam
+from esprit.control.host import Keys
 from esprit.control.watch import Change, ChangeKind
-from esprit.daemon.resources import EventResource
 from esprit.errors import (
     BadRequest,
     Conflict,
@@ -39,43 +30,6 @@ from esprit.model.event import (
 
 pytestmark = pytest.mark.anyio
 
-TEXT = """
-[team]
-name = "team0"
-address = "10.0.0.1/24"
-[[team.route]]
-to = "10.1.0.0/16"
-via = "10.0.0.2"
-src = "10.0.0.1"
-[[member]]
-interface = "eth1"
-engine = { kind = "asic", rate = "10G" }
-[[member]]
-interface = "eth2"
-[[engine]]
-name = "cores"
-kind = "cpu"
-[[policy]]
-name = "p"
-local = "10.0.0.0/24"
-remote = "10.1.0.0/16"
-[[sa]]
-name = "out"
-direction = "out"
-spi = 4096
-src = "10.0.0.1"
-dst = "10.0.0.2"
-encap = "udp"
-key = "000102030405060708090a0b0c0d0e0f10111213"
-[[sa]]
-name = "in"
-direction = "in"
-spi = 4097
-src = "10.0.0.2"
-dst = "10.0.0.1"
-encap = "udp"
-key = "100102030405060708090a0b0c0d0e0f10111213"
-"""
 OUT = {
     "direction": "out",
     "spi": 5000,
@@ -85,41 +39,6 @@ OUT = {
     "key": "200102030405060708090a0b0c0d0e0f10111213",
 }
 IN = {**OUT, "direction": "in", "src": "10.0.0.2", "dst": "10.0.0.1", "key": "30" * 20}
-
-
-@dataclass
-class Bench:
-    system: FakeSystem
-    plane: FakePlane
-    host: Host
-    events: list[EventResource] = field(default_factory=list)
-
-    def team(self, text: str = TEXT) -> RunningTeam:
-        return RunningTeam(self.host, config.read(text), self.events.append)
-
-    async def started(self, text: str = TEXT) -> RunningTeam:
-        team = self.team(text)
-        await team.start(force=False)
-        return team
-
-    def kinds(self) -> list[object]:
-        return [event["kind"] for event in self.events]
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bench]:
-    monkeypatch.setenv("ESPRIT_RUN", str(tmp_path / "run"))
-    monkeypatch.delenv("SSH_CONNECTION", raising=False)
-    system = FakeSystem()
-    for name in ("eth1", "eth2", "eth3"):
-        system.add_link(name)
-    system.patch(monkeypatch)
-    journal = Journal.open()
-    plane = FakePlane(system)
-    keys = Keys(tmp_path / "state")
-    yield Bench(system, plane, Host(plane, cast("Netlink", system), journal, keys))
-    plane.close()
-    journal.close()
 
 
 async def test_doors_are_open_only_when_everything_stands(bench: Bench) -> None:
@@ -434,12 +353,12 @@ async def test_an_engine_that_hung_and_gave_all_back_is_tested_again(bench: Benc
 
     await team.upkeep.happened(EngineReported(engine=engine, what="hung"))
     assert not granted()
-    assert team.upkeep.next_retest() is None  # it still has jobs
+    assert team.upkeep.retests.next() is None  # it still has jobs
     await team.upkeep.happened(
         EngineReported(engine=engine, what="recovered", details=(("health", "hung"),))
     )
-    assert team.upkeep.next_retest() is not None
-    await team.upkeep.retest()
+    assert team.upkeep.retests.next() is not None
+    await team.upkeep.due()
     assert granted()
     assert "engine_reset" in bench.plane.calls
 

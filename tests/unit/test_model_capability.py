@@ -4,8 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from esprit.model import Capabilities, EngineState, Feature, MemberState, TeamState, features
-from esprit.model.event import EngineReported, LinkChanged
+from esprit.model import (
+    Capabilities,
+    EngineState,
+    Feature,
+    MemberState,
+    Rate,
+    TeamState,
+    features,
+)
+from esprit.model.event import EngineReported, ForeignTried, LinkChanged, SettingsChanged
 from esprit.modes import decide
 
 BOTH = Capabilities(algorithms=("aes-128-gcm-16", "aes-256-gcm-16"))
@@ -15,7 +23,17 @@ INLINE = replace(BOTH, lookaside=False, inline=True)
 
 def engine(number: int, member: int | None, has: Capabilities) -> EngineState:
     return EngineState(
-        id=number, name=f"e{number}", kind="asic", member=member, health="ok", capabilities=has
+        id=number,
+        name=f"e{number}",
+        kind="asic",
+        member=member,
+        health="ok",
+        capabilities=has,
+        rates=tuple(
+            Rate(algorithm=algorithm, direction=direction, ns_per_packet=1.0, ns_per_byte=1.0)
+            for algorithm in has.algorithms
+            for direction in ("seal", "open")
+        ),
     )
 
 
@@ -68,7 +86,9 @@ def test_a_provider_says_how_far_it_got() -> None:
 
 def test_no_engine_that_passed_its_test() -> None:
     state = team(replace(engine(11, 1, BOTH), health="failed"))
-    assert listed(state)["esp-aes-128-gcm-16"].reason == "no engine that has it passed its test"
+    assert listed(state)["esp-aes-128-gcm-16"].reason.endswith(
+        "no engine that has it passed its test"
+    )
     assert not listed(state)["secondary-use-sharing"].on
 
 
@@ -108,3 +128,29 @@ def test_a_team_without_a_plan_or_engines_offers_no_esp(state: TeamState) -> Non
 def test_whatever_is_off_says_why() -> None:
     for state in (TeamState(id=0), team(), team(engine(11, 1, INLINE)), team(engine(11, 1, OLD))):
         assert all(feature.reason for feature in features(state) if not feature.on)
+
+
+def test_a_cipher_counts_only_where_its_own_test_passed_both_ways() -> None:
+    whole = engine(11, None, BOTH)
+    half = replace(whole, rates=tuple(r for r in whole.rates if r.algorithm == "aes-128-gcm-16"))
+    found = listed(team(half))
+    assert found["esp-aes-128-gcm-16"].on
+    assert not found["esp-aes-256-gcm-16"].on
+    (provider,) = found["esp-aes-256-gcm-16"].providers
+    assert (provider.advertised, provider.accepted, provider.verified) == (True, True, False)
+    sealing = replace(whole, rates=tuple(r for r in whole.rates if r.direction == "seal"))
+    assert not listed(team(sealing))["esp-aes-128-gcm-16"].on
+
+
+def test_why_nothing_is_delivered_directly() -> None:
+    state = team(engine(11, 1, BOTH))
+    assert listed(state)["direct-delivery"].reason == 'delivery = "return"'
+    state = decide(state, SettingsChanged(delivery="direct")).state
+    assert "not been tried" in listed(state)["direct-delivery"].reason
+    for number in (1, 2):
+        state = decide(state, ForeignTried(member=number, able=False)).state
+    assert listed(state)["direct-delivery"].reason == "no member can send another's address"
+    state = decide(state, ForeignTried(member=2, able=True)).state
+    found = listed(state)["direct-delivery"]
+    assert (found.on, found.reason) == (True, "")
+    assert [str(one) for one in found.providers] == ["(eth1)", "eth2"]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from esprit.model import Capabilities, EngineState, Grant, MemberState, TeamState
+from esprit.model import Capabilities, EngineState, Grant, MemberState, Rate, TeamState
 from esprit.model.event import (
     ActiveChosen,
     AnnouncementsChanged,
@@ -23,6 +23,11 @@ from esprit.model.plan import BUCKETS, Plan
 from esprit.modes import MODES, Notice, decide
 
 ALGORITHMS = ("aes-128-gcm-16", "aes-256-gcm-16")
+RATES = tuple(
+    Rate(algorithm=algorithm, direction=direction, ns_per_packet=50.0, ns_per_byte=0.1)
+    for algorithm in ALGORITHMS
+    for direction in ("seal", "open")
+)
 LOOKASIDE = Capabilities(algorithms=ALGORITHMS)
 INLINE = Capabilities(algorithms=ALGORITHMS, lookaside=False, inline=True)
 
@@ -33,12 +38,20 @@ def member(id: int, **changes: object) -> MemberState:  # noqa: A002 - as the fi
 
 def asic(id: int, member: int | None, **changes: object) -> EngineState:  # noqa: A002
     engine = EngineState(
-        id=id, name=f"asic{id}", kind="asic", member=member, health="ok", capabilities=LOOKASIDE
+        id=id,
+        name=f"asic{id}",
+        kind="asic",
+        member=member,
+        health="ok",
+        capabilities=LOOKASIDE,
+        rates=RATES,
     )
     return replace(engine, **changes)  # type: ignore[arg-type]
 
 
-CORES = EngineState(id=30, name="cores", kind="cpu", health="ok", capabilities=LOOKASIDE)
+CORES = EngineState(
+    id=30, name="cores", kind="cpu", health="ok", capabilities=LOOKASIDE, rates=RATES
+)
 #: As in the demonstration: eth1 with an engine, eth2 with none, eth3 with an inline one, an
 #: accelerator of no NIC, processor cores.
 TEAM = TeamState(
@@ -370,7 +383,7 @@ def test_whoever_may_take_over_has_the_frames_ready(mode: str) -> None:
 def test_crossing_a_line_is_told_once() -> None:
     state = replace(TEAM, engines=(asic(20, None),))
     first = decide(state)
-    assert [notice.what for notice in first.notices] == ["sharing", "active"]
+    assert [notice.what for notice in first.notices] == ["sharing", "ipsec", "active"]
     assert decide(first.state).notices == ()
     second = decide(first.state, EngineJoined(engine=CORES))
     assert [notice.what for notice in second.notices] == ["spreading"]

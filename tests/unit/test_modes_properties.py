@@ -7,19 +7,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from esprit.model import Capabilities, EngineState, MemberState, TeamState
+from esprit.model import Capabilities, EngineState, Load, MemberState, Rate, TeamState
 from esprit.model.event import (
     ActiveChosen,
     EngineJoined,
     EngineLeft,
     EngineReported,
     Event,
+    ForeignTried,
     LinkChanged,
+    LoadMeasured,
     MemberJoined,
     MemberLeft,
     PortLost,
+    Probed,
     Resynced,
+    SendingFailed,
     SettingsChanged,
+    Ticked,
     TookOver,
 )
 from esprit.model.plan import BUCKETS, Plan
@@ -30,7 +35,8 @@ IDS = st.integers(1, 5)
 ENGINE_IDS = st.integers(11, 16)
 MODE = st.sampled_from(sorted(MODES))
 SOFTWARE = st.sampled_from(["always", "overflow", "never"])
-FAILBACK = st.sampled_from(["never", "better"])
+FAILBACK = st.sampled_from(["never", "better", "always"])
+DELAY = st.sampled_from([0, 0, 5, 100])
 HEALTH = st.sampled_from(["untested", "ok", "suspect", "hung", "quarantined", "failed"])
 
 members = st.builds(
@@ -41,6 +47,9 @@ members = st.builds(
     carry=st.sampled_from([True, True, False]),
     priority=st.integers(0, 3),
     weight=st.integers(1, 4),
+    heard=st.sampled_from([True, True, False]),
+    foreign=st.none() | st.booleans(),
+    speed=st.none() | st.sampled_from([1000, 10000]),
 )
 engines = st.builds(
     EngineState,
@@ -49,6 +58,16 @@ engines = st.builds(
     kind=st.sampled_from(["asic", "asic", "cpu"]),
     member=st.none() | IDS,
     health=HEALTH,
+    rates=st.lists(
+        st.builds(
+            Rate,
+            algorithm=st.sampled_from(["aes-128-gcm-16", "aes-256-gcm-16"]),
+            direction=st.sampled_from(["seal", "open"]),
+            ns_per_packet=st.just(50.0),
+            ns_per_byte=st.just(0.1),
+        ),
+        max_size=4,
+    ).map(tuple),
     seal=st.booleans(),
     open=st.booleans(),
     capabilities=st.builds(
@@ -65,6 +84,10 @@ teams = st.builds(
     mode=MODE,
     software=SOFTWARE,
     failback=FAILBACK,
+    failback_delay_ns=DELAY,
+    up_delay_ns=DELAY,
+    preferred=st.none() | st.just("eth"),
+    delivery=st.sampled_from(["return", "direct", "auto"]),
     members=st.lists(members, max_size=5, unique_by=lambda m: m.id).map(tuple),
     engines=st.lists(engines, max_size=6, unique_by=lambda e: e.id).map(tuple),
     announcements=st.just((b"frame",)),
@@ -75,6 +98,7 @@ def check(state: TeamState, plan: Plan) -> None:
     """Every rule that a Plan keeps, whatever led to it."""
     known = {member.id: member for member in state.members}
     able = {member.id for member in state.members if member.can_carry}
+    first = {member.id for member in state.members if state.ready(member)} or able
     # Roles: nobody carries, accepts or takes over who cannot.
     assert {role.id for role in plan.members} == set(known)
     assert {role.id for role in plan.members if role.carry} == able
@@ -86,7 +110,8 @@ def check(state: TeamState, plan: Plan) -> None:
     assert bool(plan.transmit) == bool(able) == (plan.receiver is not None)
     if plan.receiver is not None:
         assert plan.receiver in plan.carriers
-        assert set(plan.takeover) | {plan.receiver} == able, "everybody who can is in line"
+        line = able if plan.mode == "active-backup" else first
+        assert set(plan.takeover) | {plan.receiver} == line, "everybody who can is in line"
         assert {a.member for a in plan.announce} == able
     if plan.mode == "active-backup":
         assert len(plan.transmit) <= 1
@@ -94,10 +119,45 @@ def check(state: TeamState, plan: Plan) -> None:
         assert sum(role.accept for role in plan.members) <= 1
     else:
         assert len(plan.transmit) in (0, BUCKETS)
-        assert plan.carriers == able
-    if state.failback == "better" and plan.receiver is not None:
-        assert known[plan.receiver].priority == max(known[m].priority for m in able)
+        assert plan.carriers == first, "who is held back carries only if nobody else can"
+    if plan.receiver is not None:
+        assert plan.receiver in first
+    if state.failback != "never" and not state.failback_delay_ns and plan.receiver is not None:
+        assert known[plan.receiver].priority == max(known[m].priority for m in first)
+    # A member that hears nothing carries nothing, unless nobody hears anything.
+    sound = [member for member in state.members if member.carry and member.link == "up"]
+    if any(member.heard for member in sound):
+        assert all(known[member].heard for member in able)
+    else:
+        assert able == {member.id for member in sound}
+    assert set(plan.direct) <= plan.carriers
+    assert all(known[member].foreign for member in plan.direct)
+    check_mask(state, plan)
     check_engines(state, plan)
+
+
+def check_mask(state: TeamState, plan: Plan) -> None:
+    """The mask says of each member what the grants and the tests say, and of no other."""
+    assert plan.mask is not None
+    able = {member.id for member in state.members if member.can_carry}
+    pool = {engine.id: engine for engine in state.engines}
+    for direction, lines in (("seal", plan.mask.seal), ("open", plan.mask.open)):
+        assert len({line.algorithm for line in lines}) == len(lines)
+        for line in lines:
+            assert not set(line.own) & set(line.backed)
+            assert set(line.own) | set(line.backed) <= able
+            granted = [
+                grant
+                for grant in plan.grants
+                if pool[grant.engine].does(line.algorithm, direction)
+                and (grant.seal if direction == "seal" else grant.open)
+            ]
+            primary = {grant.member for grant in granted if grant.primary is not None}
+            assert set(line.own) == primary & able
+            if any(grant.secondary is not None for grant in granted):
+                assert set(line.own) | set(line.backed) == able
+            else:
+                assert not line.backed
 
 
 def check_engines(state: TeamState, plan: Plan) -> None:
@@ -152,7 +212,8 @@ def where(engine: EngineState, state: TeamState, plan: Plan) -> str:
 
 @given(teams)
 def test_a_plan_keeps_every_rule(state: TeamState) -> None:
-    check(state, decide(state).plan)
+    decision = decide(state)
+    check(decision.state, decision.plan)
 
 
 @given(teams)
@@ -170,6 +231,11 @@ def test_a_member_that_fails_moves_only_its_own_flows(
     assert before is not None
     if len(before.carriers) < 2:
         return
+    if len({member.speed for member in state.members}) > 1:
+        state = replace(state, members=tuple(replace(m, speed=None) for m in state.members))
+        state = decide(replace(state, load=Load())).state
+        before = state.plan
+        assert before is not None
     lost = data.draw(st.sampled_from(sorted(before.carriers)))
     after = decide(state, LinkChanged(member=lost, up=False, epoch=1)).plan
     for old, new in zip(before.transmit, after.transmit, strict=True):
@@ -181,7 +247,7 @@ def test_a_member_that_fails_moves_only_its_own_flows(
     survivors = before.carriers - {lost}
     if orphans >= 2 * len(survivors) and len({m.weight for m in state.members}) == 1:
         assert inherited == survivors, "its flows are spread"
-    if before.receiver != lost:
+    if before.receiver != lost and state.failback == "never":
         assert after.receiver == before.receiver
 
 
@@ -242,6 +308,8 @@ class Team(RuleBasedStateMachine):
         self.latched: dict[int, int] = {}
         self.up: dict[int, bool] = {}
         self.published = 0
+        self.time = 0
+        self.deadline: int | None = None
 
     @initialize(state=teams)
     def begin(self, state: TeamState) -> None:
@@ -250,7 +318,11 @@ class Team(RuleBasedStateMachine):
         self.happens(None)
 
     def happens(self, event: Event | None) -> None:
+        if event is not None:
+            event = replace(event, time=self.time)
         decision = decide(self.state, event)
+        self.deadline = decision.deadline
+        assert self.deadline is None or self.deadline > self.state.now
         assert decision.plan.epoch == self.published + 1
         self.published = decision.plan.epoch
         self.state = decision.state
@@ -266,6 +338,55 @@ class Team(RuleBasedStateMachine):
         if not up:
             self.latched[member] = self.epoch
         self.happens(LinkChanged(member=member, up=up, epoch=self.epoch))
+
+    @rule(member=IDS, heard=st.booleans())
+    def probe(self, member: int, heard: bool) -> None:
+        self.epoch += 1
+        if not heard:
+            self.latched[member] = self.epoch
+        self.happens(Probed(member=member, heard=heard, epoch=self.epoch))
+
+    @rule(member=IDS)
+    def sending_fails(self, member: int) -> None:
+        self.epoch += 1
+        self.latched[member] = self.epoch
+        self.happens(SendingFailed(member=member, count=9, epoch=self.epoch))
+        known = self.state.member(member)
+        if known is not None and known.can_carry:
+            assert not self.state.ready(known), "it is tried again only after a while"
+
+    @rule(wait=st.integers(1, 200))
+    def time_passes(self, wait: int) -> None:
+        """Up to the deadline nothing changes by itself; at the deadline the team is woken."""
+        self.time += wait
+        if self.deadline is not None and self.deadline <= self.time:
+            self.time = self.deadline
+            self.happens(Ticked())
+        else:
+            before = self.state.plan
+            self.happens(Ticked())
+            assert self.state.plan is not None
+            assert self.state.plan.same_as(before), "time alone changes nothing before that"
+
+    @rule(load=st.lists(st.integers(0, 1 << 20), min_size=BUCKETS, max_size=BUCKETS), queued=IDS)
+    def load_is_measured(self, load: list[int], queued: int) -> None:
+        before = self.state
+        self.happens(
+            LoadMeasured(
+                shares=tuple(load),
+                speeds={m.id: m.speed for m in before.members},
+                queued=frozenset({queued}),
+            )
+        )
+        assert before.plan is not None
+        assert self.state.plan is not None
+        assert self.state.plan.carriers == before.plan.carriers or len(load) < len(
+            before.plan.carriers
+        )
+
+    @rule(member=IDS, able=st.none() | st.booleans())
+    def a_foreign_address_is_tried(self, member: int, able: bool | None) -> None:
+        self.happens(ForeignTried(member=member, able=able))
 
     @rule(lost=IDS, heir=st.none() | IDS)
     def takeover(self, lost: int, heir: int | None) -> None:
@@ -320,9 +441,16 @@ class Team(RuleBasedStateMachine):
         if before is not None and after is not None:
             assert before.verified or not after.verified, "no report makes an engine good"
 
-    @rule(mode=st.none() | MODE, software=st.none() | SOFTWARE, failback=st.none() | FAILBACK)
-    def settings(self, mode: object, software: object, failback: object) -> None:
-        self.happens(SettingsChanged(mode=mode, software=software, failback=failback))  # type: ignore[arg-type]
+    @rule(
+        mode=st.none() | MODE,
+        software=st.none() | SOFTWARE,
+        failback=st.none() | FAILBACK,
+        delay=st.none() | DELAY,
+    )
+    def settings(self, mode: object, software: object, failback: object, delay: object) -> None:
+        self.happens(
+            SettingsChanged(mode=mode, software=software, failback=failback, up_delay_ns=delay)  # type: ignore[arg-type]
+        )
 
     @rule(member=IDS)
     def operator_chooses(self, member: int) -> None:

@@ -17,8 +17,9 @@ use crate::key::{AeadKey, Direction, ICV_LEN, NONCE_LEN};
 /// Operations in one job at most: their outcomes are bits of a `u64`.
 pub const MAX_OPS: usize = u64::BITS as usize;
 
-/// Bytes of additional authenticated data at most: ESP's are SPI and sequence number, eight,
-/// or twelve with an extended one (RFC 4106 section 5).
+/// Bytes of additional authenticated data that an operation carries itself: ESP's are SPI and
+/// sequence number, eight, or twelve with an extended one (RFC 4106 section 5). Applications'
+/// may be longer; they stand in the headers.
 pub const MAX_AAD: usize = 12;
 
 /// A run of bytes: first, and one past the last.
@@ -37,6 +38,9 @@ pub struct Op {
     pub aad: [u8; MAX_AAD],
     /// How many of them.
     pub aad_len: u8,
+    /// In [`JobInput::headers`]: the additional data, where they are more than [`MAX_AAD`]; then
+    /// `aad_len` is 0.
+    pub long_aad: Range,
     /// Index into [`JobInput::frames`].
     pub frame: u16,
     /// In [`JobInput::headers`]: written before the ciphertext as it is (ESP header and IV).
@@ -136,11 +140,11 @@ impl JobInput {
                 return bad("body outside its frame");
             }
             let headers = self.headers.len();
-            if !(within(op.prefix, headers) && within(op.head, headers) && within(op.tail, headers))
-            {
+            let ranges = [op.prefix, op.head, op.tail, op.long_aad];
+            if !ranges.into_iter().all(|range| within(range, headers)) {
                 return bad("range outside the headers");
             }
-            if usize::from(op.aad_len) > MAX_AAD {
+            if usize::from(op.aad_len) > MAX_AAD || (op.aad_len > 0 && len(op.long_aad) > 0) {
                 return bad("too much additional data");
             }
             if direction == Direction::Open {
@@ -278,6 +282,15 @@ mod tests {
             },
             Op {
                 aad_len: 13,
+                ..op()
+            },
+            Op {
+                long_aad: (0, 41),
+                ..op()
+            },
+            Op {
+                aad_len: 1,
+                long_aad: (0, 40),
                 ..op()
             },
         ];

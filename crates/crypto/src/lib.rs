@@ -12,8 +12,9 @@
 //! - [`pool`]: an accepted job comes back once, whatever the engines do.
 //!
 //! Nothing here reads a clock or sleeps but the threads of engines.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod cipher;
 pub mod engine;
 pub mod engines;
 pub mod grants;
@@ -25,6 +26,7 @@ pub mod pool;
 pub mod rates;
 pub mod seats;
 pub mod verify;
+mod wiped;
 
 pub use engine::{Capabilities, Engine, Fault, Kind, Transfer, Wake};
 pub use grants::{APPLICATIONS, Class, EngineId, Grant, Grants};

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use esprit_crypto::{AeadKey, EngineId, Fault, Verified};
+use esprit_crypto::{AeadKey, Engine, EngineId, Fault, Grants, Verified};
 use esprit_ipsec::sad::SaSpec;
 use esprit_ipsec::spd::PolicySpec;
 use esprit_port::{LinkMonitor, LinkProber, Port};
 use serde::{Deserialize, Serialize};
 
+use crate::application::Task;
+use crate::drops::LastDrop;
+use crate::explain::{Explanation, Flow};
 use crate::plan::{Mac, Plan};
+use crate::probe::frame::ProbeKey;
 use crate::snapshot::Snapshot;
 
 /// A team to be added.
@@ -74,8 +78,18 @@ pub enum Command {
     EngineAdmit(EngineId, Verified),
     /// Removes an engine; its jobs are redone elsewhere.
     EngineRemove(EngineId),
+    /// Takes an engine out, to be tested; its jobs are redone elsewhere.
+    EngineTake(EngineId),
     /// Injects a fault into a simulated engine.
     EngineFault(EngineId, Fault),
+    /// Says what engines may do for applications' tasks.
+    Applications(Box<Grants>),
+    /// Sets the key of a team's probes.
+    ProbeKey(u32, ProbeKey),
+    /// Asks what would become of a packet of a team's host.
+    Explain(u32, Box<Flow>),
+    /// Asks for the last packet of a team that was dropped.
+    LastDrop(u32),
     /// Puts a Plan in force.
     Publish(Box<Plan>),
     /// Adds an SA, with its key and the salt of its nonces.
@@ -90,8 +104,21 @@ pub enum Command {
     Policies(u32, Vec<PolicyWithSas>),
     /// Watches links by a new socket, and has the kernel look at them often.
     Links(LinkMonitor, LinkProber),
+    /// Does applications' tasks; each is answered over its own way back.
+    Application(Vec<Task>),
     /// Asks for everything.
     Snapshot,
+}
+
+/// An engine that was taken out.
+pub struct Taken(pub Box<dyn Engine>);
+
+impl core::fmt::Debug for Taken {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Taken")
+            .field(&self.0.capabilities().kind)
+            .finish()
+    }
 }
 
 /// What a command is answered with.
@@ -103,6 +130,12 @@ pub enum Answer {
     Epoch(u64),
     /// Everything.
     Snapshot(Box<Snapshot>),
+    /// An engine, where there was one.
+    Engine(Option<Taken>),
+    /// What would become of a packet.
+    Explanation(Box<Explanation>),
+    /// The last drop, if there was one.
+    LastDrop(Option<LastDrop>),
     /// Not done, and why; nothing was changed.
     Refused(String),
 }

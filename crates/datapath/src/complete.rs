@@ -1,6 +1,6 @@
 //! What engines give back, handed to the SA that asked.
 
-use esprit_crypto::Done;
+use esprit_crypto::{Done, EngineId};
 
 use esprit_packet::Buf;
 
@@ -14,13 +14,17 @@ use crate::worker::Worker;
 
 impl Worker {
     pub(crate) fn handle_done(&mut self, done: Done) {
+        let Some(done) = self.application_done(done) else {
+            return;
+        };
         let (ticket, result) = match done {
             Done::Complete {
                 ticket,
+                engine,
                 dst,
                 bad_icv,
                 ..
-            } => (ticket, Some((dst, bad_icv))),
+            } => (ticket, Some((engine, dst, bad_icv))),
             Done::Lost { ticket, .. } => (ticket, None),
         };
         match self.flights.remove(&ticket) {
@@ -28,6 +32,9 @@ impl Worker {
                 if let Some(sa) = self.sas.outbound.get_mut(&sa_id) {
                     let lost = finish(&mut sa.release, place, result, Sealing::packets);
                     sa.drops.count(DropReason::EngineLost, lost);
+                    if let Some(team) = self.teams.get_mut(&sa.spec.team) {
+                        team.sealing = team.sealing.saturating_sub(1);
+                    }
                 }
                 self.handle_sealed(sa_id);
             }
@@ -47,16 +54,21 @@ impl Worker {
 fn finish<W>(
     release: &mut Release<W, Ready<W>>,
     place: Place,
-    result: Option<(Buf, u64)>,
+    result: Option<(EngineId, Buf, u64)>,
     packets: impl Fn(&W) -> u64,
 ) -> u64 {
     let mut lost = 0;
     release.finish(place, |meta| {
-        let Some((dst, bad_icv)) = result else {
+        let Some((engine, dst, bad_icv)) = result else {
             lost = packets(&meta);
             return None;
         };
-        Some(Ready { meta, dst, bad_icv })
+        Some(Ready {
+            meta,
+            dst,
+            engine,
+            bad_icv,
+        })
     });
     lost
 }

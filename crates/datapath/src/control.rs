@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use esprit_crypto::{AeadKey, EngineId, Fault, Verified};
+use esprit_crypto::{APPLICATIONS, AeadKey, Algorithm, Engine, EngineId, Fault, Grants, Verified};
 use esprit_ipsec::replay::ReplayWindow;
 use esprit_ipsec::sad::{Direction, SaSpec};
 use esprit_ipsec::seq::SeqAllocator;
@@ -14,8 +14,8 @@ use crate::command::{Answer, MemberSpec, PolicyWithSas, TeamSpec};
 use crate::counters::Traffic;
 use crate::member::Member;
 use crate::plan::Mac;
+use crate::probe::Tally;
 use crate::release::Release;
-use crate::route::Route;
 use crate::sa::{InSa, OutSa};
 use crate::snapshot::{BufferSnapshot, MemberSnapshot, SaSnapshot, Snapshot, TeamSnapshot};
 use crate::team::{PolicyState, Team};
@@ -83,6 +83,18 @@ impl Worker {
                 self.members.insert(spec.id, member);
             }
         }
+        if let Some(team) = self.teams.get_mut(&spec.team) {
+            let role = team.plan.as_ref().and_then(|plan| {
+                let mut roles = plan.members.iter();
+                roles.find(|role| role.id == spec.id)
+            });
+            if let Some(member) = self.members.get_mut(&spec.id) {
+                member.carry = role.is_some_and(|role| role.carry);
+                member.accept = role.is_some_and(|role| role.accept);
+            }
+            // Its port is new, whatever the team's doors were.
+            team.doors_moved = true;
+        }
         self.reroute(spec.team);
         Answer::Done
     }
@@ -101,20 +113,13 @@ impl Worker {
         self.reroute(team);
         self.move_queue(member);
         self.members.remove(&member);
-    }
-
-    fn reroute(&mut self, team: u32) {
-        if let Some(team) = self.teams.get_mut(&team)
-            && let Some(plan) = &team.plan
-        {
-            team.route = Route::compute(plan, |member| {
-                self.members.get(&member).is_some_and(Member::alive)
-            });
-        }
+        self.reroute(team);
     }
 
     /// Admits an engine that passed its tests.
     pub fn engine_admit(&mut self, engine: EngineId, verified: Verified) -> Answer {
+        let transfer = verified.engine().capabilities().transfer;
+        self.transfers.insert(engine.0, transfer);
         self.pool.admit(engine, verified);
         Answer::Done
     }
@@ -122,7 +127,19 @@ impl Worker {
     /// Removes an engine; its jobs are redone elsewhere.
     pub fn engine_remove(&mut self, now: Time, engine: EngineId) -> Answer {
         // Dropping it ends its threads; what it held is redone elsewhere.
-        drop(self.pool.remove(now, engine, &self.buffers));
+        drop(self.engine_take(now, engine));
+        Answer::Done
+    }
+
+    /// Takes an engine out and gives it to the caller, for tests; its jobs are redone elsewhere.
+    pub fn engine_take(&mut self, now: Time, engine: EngineId) -> Option<Box<dyn Engine>> {
+        self.transfers.remove(&engine.0);
+        self.pool.remove(now, engine, &self.buffers)
+    }
+
+    /// What engines may do for applications' tasks.
+    pub fn applications(&mut self, grants: Grants) -> Answer {
+        self.pool.set_grants(APPLICATIONS, grants);
         Answer::Done
     }
 
@@ -244,10 +261,16 @@ impl Worker {
         let mut states = BTreeMap::new();
         for entry in &policies {
             let old = team.policies.get(&entry.policy.id);
+            let first = entry.sas.first().and_then(|e| self.sas.outbound.get(&e.sa));
+            let algorithm = first.and_then(|sa| {
+                let mut all = Algorithm::ALL.iter();
+                all.position(|&algorithm| algorithm == sa.key.algorithm())
+            });
             states.insert(
                 entry.policy.id,
                 PolicyState {
                     sas: entry.sas.iter().map(|e| (e.member, e.sa)).collect(),
+                    algorithm: algorithm.unwrap_or_default(),
                     traffic: old.map(|old| old.traffic).unwrap_or_default(),
                 },
             );
@@ -279,7 +302,7 @@ impl Worker {
             members: self
                 .members
                 .iter()
-                .map(|(&id, m)| (id, member_snapshot(m)))
+                .map(|(&id, m)| (id, self.member_snapshot(m)))
                 .collect(),
             engines: self
                 .pool
@@ -325,20 +348,37 @@ impl Worker {
             receiver: team.route.receiver,
             rx: team.tap.rx,
             tx: team.tap.tx,
+            shares: team.shares.clone(),
+            held: team.held,
             drops: team.drops.seen().collect(),
         }
     }
-}
 
-fn member_snapshot(member: &Member) -> MemberSnapshot {
-    MemberSnapshot {
-        team: member.team,
-        up: member.up,
-        latched: member.latched,
-        rx: member.port.rx,
-        tx: member.port.tx,
-        queued: member.tx.len(),
-        drops: member.drops.seen().collect(),
+    fn member_snapshot(&self, member: &Member) -> MemberSnapshot {
+        let team = self.teams.get(&member.team);
+        let prober = team.and_then(|team| team.prober.as_ref());
+        let Tally {
+            sent,
+            heard,
+            missed,
+            foreign,
+        } = prober.map_or_else(Tally::default, |prober| prober.tally(member.id));
+        MemberSnapshot {
+            team: member.team,
+            up: member.up,
+            heard: member.heard,
+            latched: member.latched,
+            rx: member.port.rx,
+            tx: member.port.tx,
+            queued: member.tx.len(),
+            direct: member.direct,
+            foreign,
+            probes_sent: sent,
+            probes_heard: heard,
+            probes_missed: missed,
+            tx_errors: member.errors.total,
+            drops: member.drops.seen().collect(),
+        }
     }
 }
 

@@ -43,6 +43,30 @@ pub enum Event {
         /// The link epoch this began.
         epoch: u64,
     },
+    /// Probes found a member deaf, and it was latched; or it has been heard again for the hold
+    /// time, and a Plan that knows it may use it.
+    Probe {
+        /// The member.
+        member: u32,
+        /// Which of the two.
+        heard: bool,
+        /// The link epoch this began.
+        epoch: u64,
+    },
+    /// No member of a team has a working path, so that nobody can be told from the others.
+    ProbeTie {
+        /// The team.
+        team: u32,
+    },
+    /// A member's sends failed again and again, and it was latched.
+    TxErrors {
+        /// The member.
+        member: u32,
+        /// How many in a row.
+        count: u32,
+        /// The link epoch this began.
+        epoch: u64,
+    },
     /// Something about an engine.
     Engine {
         /// What, as the pool says it.

@@ -66,6 +66,10 @@ impl Port for Gate {
     fn refresh(&mut self) {
         self.port.refresh();
     }
+
+    fn set_addresses(&mut self, addresses: &[esprit_port::Mac]) -> std::io::Result<()> {
+        self.port.set_addresses(addresses)
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use esprit_crypto::{Direction, JobInput, MAX_OPS, Op, Request};
+use esprit_crypto::{Direction, JobInput, Op, Request};
 use esprit_ipsec::esp;
 use esprit_ipsec::replay::ReplayDrop;
 use esprit_ipsec::sad::Mode;
@@ -26,10 +26,12 @@ use esprit_packet::parse::{Fragment, Net, Parsed, parse_frame, parse_packet};
 use esprit_packet::{RxFrame, SharedBuf, Slice, Time, TxFrame, VnetHdr};
 use smallvec::SmallVec;
 
+use crate::decide::discarded;
+use crate::drops::{Trail, Way};
 use crate::flight::Flight;
 use crate::l2;
 use crate::outbound::rejected;
-use crate::plan::Mac;
+use crate::probing::Heard;
 use crate::sa::{IN_FLIGHT, Ready};
 use crate::transmit::segments_of;
 use crate::verdict::DropReason;
@@ -79,6 +81,8 @@ pub(crate) struct OpenDraft {
     ops: SmallVec<[Op; 8]>,
     packets: SmallVec<[Packet; 8]>,
     dst: u32,
+    /// Packets that it is to hold, as the engines stand.
+    limit: usize,
 }
 
 /// A packet that was opened and may go up.
@@ -110,11 +114,23 @@ impl Worker {
         let mut draft = core::mem::take(&mut self.opening);
         for frame in frames.drain(..) {
             let packets = segments_of(frame.buf.len(), &frame.vnet);
+            let bytes = frame.buf.len() as u64;
+            let outcome = match self.hear(member, frame.buf.data()) {
+                // Probes are no traffic.
+                Heard::Probe => continue,
+                Heard::Forged => Err(DropReason::ProbeRefused),
+                Heard::Frame => self.inbound(now, member, frame, &mut draft),
+            };
             if let Some(at) = self.members.get_mut(&member) {
-                at.port.rx.count(packets, frame.buf.len() as u64);
-            }
-            if let Err(reason) = self.inbound(now, member, frame, &mut draft) {
-                self.drop_on_member(member, reason, packets);
+                at.port.rx.count(packets, bytes);
+                match outcome {
+                    Ok(()) => at.strange = true,
+                    Err(reason) => {
+                        at.drops.count(reason, packets);
+                        // Whatever it is, somebody else sent it.
+                        at.strange |= reason != DropReason::Looped;
+                    }
+                }
             }
         }
         self.submit_open(now, &mut draft);
@@ -128,51 +144,53 @@ impl Worker {
         frame: RxFrame,
         draft: &mut OpenDraft,
     ) -> Result<(), DropReason> {
-        self.accept(member_id, frame.buf.data())?;
+        let team = self.accept(member_id, frame.buf.data())?;
         let parsed =
             parse_frame(frame.buf.data(), &frame.vnet).map_err(|_| DropReason::Malformed)?;
         if matches!(parsed.net, Net::Ipv4) && !parsed.header_checksum_ok(frame.buf.data()) {
             return Err(DropReason::HeaderChecksum);
         }
-        let member = self.members.get(&member_id).ok_or(DropReason::NotForUs)?;
-        let team = member.team;
-        if self.is_esp(&parsed, frame.buf.data()) {
-            return self.sealed(now, member_id, frame, &parsed, draft);
+        let packets = segments_of(frame.buf.len(), &frame.vnet);
+        self.trail = Trail {
+            member: Some(member_id),
+            ..Trail::default()
+        };
+        let outcome = if self.is_esp(&parsed, frame.buf.data()) {
+            self.sealed(now, member_id, team, frame, &parsed, draft)
+        } else {
+            self.plain(team, frame, &parsed)
+        };
+        if let Err(reason) = outcome {
+            self.note_drop(team, Way::In, reason, &parsed, packets);
         }
-        self.plain(team, frame, &parsed)
+        outcome
     }
 
-    /// Whether this member may take a frame with these addresses.
-    fn accept(&self, member_id: u32, frame: &[u8]) -> Result<(), DropReason> {
+    /// Whether this member may take a frame with these addresses; answers its team.
+    fn accept(&self, member_id: u32, frame: &[u8]) -> Result<u32, DropReason> {
         let member = self.members.get(&member_id).ok_or(DropReason::NotForUs)?;
         let team = self.teams.get(&member.team).ok_or(DropReason::NoPlan)?;
-        let plan = team.plan.as_ref().ok_or(DropReason::NoPlan)?;
+        if team.plan.is_none() {
+            return Err(DropReason::NoPlan);
+        }
         if frame.len() < l2::ADDRESSES + 2 {
             return Err(DropReason::Malformed);
         }
         let (to, from) = (l2::destination(frame), l2::source(frame));
-        let ours = |mac: Mac| {
-            mac == team.mac
-                || self
-                    .members
-                    .values()
-                    .any(|m| m.team == member.team && m.mac == mac)
-        };
-        if ours(from) {
+        if team.doors.is_own(from) {
             return Err(DropReason::Looped);
         }
+        // What switches may have learnt anywhere is taken by whoever carries.
+        let roams = || member.carry && member.accept && member.alive() && team.doors.roams(to);
         if to.is_group() || to == team.mac {
             return match team.route.receiver {
-                Some(receiver) if receiver == member_id => Ok(()),
+                Some(receiver) if receiver == member_id => Ok(team.id),
+                Some(_) | None if !to.is_group() && roams() => Ok(team.id),
                 Some(_) | None => Err(DropReason::Duplicate),
             };
         }
-        let accepts = plan
-            .members
-            .iter()
-            .any(|role| role.id == member_id && role.accept);
-        if to == member.mac && accepts && member.alive() {
-            return Ok(());
+        if (to == member.mac && member.accept && member.alive()) || roams() {
+            return Ok(team.id);
         }
         Err(DropReason::NotForUs)
     }
@@ -206,6 +224,7 @@ impl Worker {
         match parsed.net {
             Net::Ipv4 | Net::Ipv6 => {
                 let verdict = team.spd.lookup_in(parsed, frame.buf.data());
+                self.trail.policy = verdict.policy.map(|id| id.0);
                 match verdict.action {
                     Action::Bypass => {
                         let packets = segments_of(frame.buf.len(), &frame.vnet);
@@ -216,7 +235,7 @@ impl Worker {
                         }
                     }
                     Action::Protect => return Err(DropReason::PlaintextRefused),
-                    Action::Discard => return Err(crate::outbound::discarded(verdict.rule)),
+                    Action::Discard => return Err(discarded(verdict.rule)),
                 }
             }
             Net::Encapsulated(_) if team.spd.protects() => return Err(DropReason::Encapsulated),
@@ -235,6 +254,7 @@ impl Worker {
         &mut self,
         now: Time,
         member: u32,
+        team: u32,
         frame: RxFrame,
         parsed: &Parsed,
         draft: &mut OpenDraft,
@@ -266,6 +286,7 @@ impl Worker {
             };
             if let Err(reason) = self.open(now, member, &shared, parsed, &esp, draft) {
                 self.drop_on_member(member, reason, 1);
+                self.note_drop(team, Way::In, reason, parsed, 1);
             }
             at += each;
             if at >= end {
@@ -291,14 +312,23 @@ impl Worker {
             .sad
             .lookup(header.spi, parsed.dst)
             .ok_or(DropReason::NoSa)?;
-        if draft.sa != sa_id.0 || draft.member != member || draft.ops.len() == MAX_OPS {
+        if draft.sa != sa_id.0 || draft.member != member || draft.ops.len() >= draft.limit {
             self.submit_open(now, draft);
         }
         let sa = self.sas.inbound.get_mut(&sa_id.0).ok_or(DropReason::NoSa)?;
+        if draft.ops.is_empty() {
+            let (team, algorithm) = (sa.spec.team, sa.key.algorithm());
+            draft.limit = self
+                .pool
+                .preferred_ops(team, Some(member), algorithm, Direction::Open);
+        }
         let seq = match sa.replay.check(header.seq_lo) {
             Ok(seq) => seq,
             Err(drop) => {
-                sa.drops.count(replayed(drop), 1);
+                let (reason, team) = (replayed(drop), sa.spec.team);
+                sa.drops.count(reason, 1);
+                self.trail.sa = Some(sa_id.0);
+                self.note_drop(team, Way::In, reason, parsed, 1);
                 return Ok(());
             }
         };
@@ -328,6 +358,7 @@ impl Worker {
             nonce,
             aad,
             aad_len,
+            long_aad: (0, 0),
             frame: index,
             prefix: (0, 0),
             head: (0, 0),
@@ -363,28 +394,35 @@ impl Worker {
             return;
         };
         let count = packets.len() as u64;
-        if sa.release.len() >= IN_FLIGHT {
-            sa.drops.count(DropReason::EngineFull, count);
-            return;
-        }
-        let request = Request {
-            team: sa.spec.team,
-            key: Arc::clone(&sa.key),
-            direction: Direction::Open,
-            input: Arc::clone(&input),
-            member: Some(draft.member),
-            flow: draft.sa,
-            weight: 1,
-        };
-        match self.pool.submit(now, &self.buffers, request) {
-            Ok((ticket, _)) => {
-                let place = sa.release.push(Opening {
-                    packets,
-                    input: Some(input),
-                });
-                self.flights.insert(ticket, Flight::Open(draft.sa, place));
+        let team = sa.spec.team;
+        let refused = if sa.release.len() >= IN_FLIGHT {
+            DropReason::EngineFull
+        } else {
+            let request = Request {
+                team,
+                key: Arc::clone(&sa.key),
+                direction: Direction::Open,
+                input: Arc::clone(&input),
+                member: Some(draft.member),
+                flow: draft.sa,
+                weight: 1,
+            };
+            match self.pool.submit(now, &self.buffers, request) {
+                Ok((ticket, _)) => {
+                    let place = sa.release.push(Opening {
+                        packets,
+                        input: Some(input),
+                    });
+                    self.flights.insert(ticket, Flight::Open(draft.sa, place));
+                    return;
+                }
+                Err((_, reject)) => rejected(reject),
             }
-            Err((_, reject)) => sa.drops.count(rejected(reject), count),
+        };
+        sa.drops.count(refused, count);
+        if let Some(frame) = input.frames.first() {
+            self.trail.sa = Some(draft.sa);
+            self.note_frame_drop(team, Way::In, refused, frame.data(), count);
         }
     }
 

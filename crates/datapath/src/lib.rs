@@ -7,19 +7,27 @@
 //! own; `thread.rs` is the loop around it that has them.
 #![forbid(unsafe_code)]
 
+pub mod application;
 pub mod command;
 mod complete;
 mod control;
 pub mod counters;
+mod decide;
+pub mod doors;
+pub mod drops;
 pub mod events;
+pub mod explain;
 mod failover;
 mod flight;
 mod gate;
+pub mod hold;
 mod inbound;
 mod l2;
 pub mod member;
 mod outbound;
 pub mod plan;
+pub mod probe;
+mod probing;
 pub mod release;
 pub mod route;
 pub mod sa;
@@ -31,9 +39,12 @@ pub mod verdict;
 pub mod wake;
 pub mod worker;
 
-pub use command::{Answer, BundleEntry, Command, MemberSpec, PolicyWithSas, TeamSpec};
+pub use command::{Answer, BundleEntry, Command, MemberSpec, PolicyWithSas, Taken, TeamSpec};
+pub use drops::LastDrop;
 pub use events::{Event, Events, Stamped};
+pub use explain::{Explanation, Flow};
 pub use plan::{Mac, Plan};
+pub use probe::frame::ProbeKey;
 pub use thread::{Stopped, WorkerThread, monotonic};
 pub use verdict::{DropReason, Drops};
 pub use wake::EventFd;

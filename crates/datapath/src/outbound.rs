@@ -19,15 +19,15 @@ use esprit_ipsec::encap::{OuterTemplate, UDP_CHECKSUM};
 use esprit_ipsec::esp;
 use esprit_ipsec::sad::Mode;
 use esprit_ipsec::seq::{SeqError, SeqRange};
-use esprit_ipsec::spd::{Action, Rule};
 use esprit_packet::buf::LARGE;
-use esprit_packet::flow::FlowKey;
 use esprit_packet::parse::{Net, Parsed, parse_frame};
 use esprit_packet::segment::{Segment, segments};
 use esprit_packet::vnet_hdr::{GSO_UDP_L4, NEEDS_CSUM};
 use esprit_packet::{RxFrame, SharedBuf, Slice, Time, TxFrame, VnetHdr};
 use smallvec::SmallVec;
 
+use crate::decide::{Fate, decide, wrap};
+use crate::drops::{Trail, Way};
 use crate::events::Event;
 use crate::flight::Flight;
 use crate::l2;
@@ -100,6 +100,8 @@ pub(crate) struct Draft {
     meta: Sealing,
     dst: u32,
     segments: Vec<Segment>,
+    /// Packets that it is to hold, as the engines stand.
+    limit: usize,
 }
 
 impl Worker {
@@ -108,13 +110,20 @@ impl Worker {
         let mut draft = core::mem::take(&mut self.draft);
         for frame in frames.drain(..) {
             let packets = segments_of(frame.buf.len(), &frame.vnet);
-            if let Some(at) = self.teams.get_mut(&team) {
-                at.tap.rx.count(packets, frame.buf.len() as u64);
-            }
-            if let Err(reason) = self.outbound(now, team, frame, &mut draft)
-                && let Some(at) = self.teams.get_mut(&team)
-            {
-                at.drops.count(reason, packets);
+            let Some(at) = self.teams.get_mut(&team) else {
+                continue;
+            };
+            at.tap.rx.count(packets, frame.buf.len() as u64);
+            let Ok(parsed) = parse_frame(frame.buf.data(), &frame.vnet) else {
+                at.drops.count(DropReason::Malformed, packets);
+                continue;
+            };
+            self.trail = Trail::default();
+            if let Err(reason) = self.outbound(now, team, frame, &parsed, &mut draft) {
+                if let Some(at) = self.teams.get_mut(&team) {
+                    at.drops.count(reason, packets);
+                }
+                self.note_drop(team, Way::Out, reason, &parsed, packets);
             }
         }
         self.submit(now, &mut draft);
@@ -126,59 +135,38 @@ impl Worker {
         now: Time,
         team_id: u32,
         mut frame: RxFrame,
+        parsed: &Parsed,
         draft: &mut Draft,
     ) -> Result<(), DropReason> {
-        let parsed =
-            parse_frame(frame.buf.data(), &frame.vnet).map_err(|_| DropReason::Malformed)?;
         let team = self.teams.get_mut(&team_id).ok_or(DropReason::NoPlan)?;
         if team.plan.is_none() {
             return Err(DropReason::NoPlan);
         }
-
-        // ARP, ND, broadcast, multicast and non-IP leave by the receiver with the team's MAC.
-        let by_receiver = match parsed.net {
-            Net::Ipv4 | Net::Ipv6 => {
-                l2::destination(frame.buf.data()).is_group() || parsed.is_neighbour_discovery()
-            }
-            Net::Encapsulated(_) if team.spd.protects() => return Err(DropReason::Encapsulated),
-            Net::Arp | Net::Other(_) | Net::Encapsulated(_) => true,
-        };
-        if matches!(parsed.net, Net::Ipv4 | Net::Ipv6) {
-            let verdict = team.spd.lookup_out(&parsed, frame.buf.data());
-            let policy = verdict.policy.and_then(|id| team.policies.get_mut(&id.0));
-            match verdict.action {
-                Action::Bypass => {
-                    if let Some(policy) = policy {
-                        let packets = segments_of(frame.buf.len(), &frame.vnet);
-                        policy.traffic.count(packets, frame.buf.len() as u64);
-                    }
-                }
-                Action::Discard => return Err(discarded(verdict.rule)),
-                Action::Protect => {
-                    let policy = policy.ok_or(DropReason::NoSa)?;
-                    let hash = FlowKey::of(&parsed).hash(0);
-                    if team.route.receiver.is_none() {
-                        return Err(DropReason::NoMember);
-                    }
-                    let (member, sa) = policy
-                        .choose(team.route.transmit(hash), team.route.single)
-                        .ok_or(DropReason::NoSa)?;
-                    let packets = segments_of(frame.buf.len(), &frame.vnet);
-                    policy.traffic.count(packets, frame.buf.len() as u64);
-                    return self.protect(now, sa, member, frame, &parsed, draft);
-                }
-            }
+        let decision = decide(team, parsed, frame.buf.data());
+        self.trail.policy = decision.verdict.policy.map(|id| id.0);
+        let fate = decision.fate?;
+        let (packets, bytes) = (
+            segments_of(frame.buf.len(), &frame.vnet),
+            frame.buf.len() as u64,
+        );
+        if let Some(policy) = decision.verdict.policy
+            && let Some(policy) = team.policies.get_mut(&policy.0)
+        {
+            policy.traffic.count(packets, bytes);
         }
-        let (member, mac) = if by_receiver {
-            (team.route.receiver, Some(team.mac))
-        } else {
-            let member = team.route.transmit(FlowKey::of(&parsed).hash(0));
-            (member, None)
+        if let Some(sent) = decision.share.and_then(|at| team.shares.get_mut(at)) {
+            *sent += bytes;
+        }
+        let (member, mac) = match fate {
+            Fate::Protect { member, sa } => {
+                self.trail.sa = Some(sa);
+                self.trail.member = Some(member);
+                return self.protect(now, sa, member, frame, parsed, draft);
+            }
+            Fate::ByReceiver(member) => (member, Some(team.mac)),
+            Fate::Pass(member) => (member, self.source_mac(team_id, member)),
         };
-        let member = member.ok_or(DropReason::NoMember)?;
-        let mac = mac
-            .or_else(|| self.source_mac(team_id, member))
-            .ok_or(DropReason::NoMember)?;
+        let mac = mac.ok_or(DropReason::NoMember)?;
         // Its source address may have to change again if the member dies before it is sent,
         // so the addresses stand in the frame's own head.
         let head = SmallVec::from_slice(&frame.buf.data()[..l2::ADDRESSES]);
@@ -205,22 +193,16 @@ impl Worker {
         }
         let sa = self.sas.outbound.get(&sa_id).filter(|sa| !sa.deleted);
         let sa = sa.ok_or(DropReason::NoSa)?;
-        let l3 = usize::from(parsed.l3);
-        let frame_bytes = frame.buf.data();
-        let packet = &frame_bytes[l3..parsed.end as usize];
-        let outer =
-            OuterTemplate::new(&sa.spec, packet, parsed).map_err(|_| DropReason::SaMismatch)?;
-        let mut eth = l2::retyped(frame_bytes, l3, outer.ethertype());
-        if sa.spec.mode == Mode::Tunnel {
-            let next_hop = sa.next_hop.ok_or(DropReason::NoNextHop)?;
-            l2::set_destination(&mut eth, next_hop);
-        }
+        let (eth, outer) = wrap(sa, parsed, frame.buf.data())?;
 
         let packets = segments_of(frame.buf.len(), &frame.vnet) as usize;
-        if draft.ops.len() + packets > MAX_OPS
+        if draft.ops.len() + packets > draft.limit
             || draft.dst as usize + frame.buf.len() + packets * OVERHEAD > LARGE
         {
             self.submit(now, draft);
+        }
+        if draft.ops.is_empty() {
+            draft.limit = self.job_size(sa_id, member);
         }
         let mut cut = core::mem::take(&mut draft.segments);
         cut.clear();
@@ -253,10 +235,11 @@ impl Worker {
         draft.member = member;
         let mut index = None;
         for (segment, seq) in cut.iter().zip(numbers.iter()) {
-            if draft.ops.len() == MAX_OPS {
+            if draft.ops.len() >= draft.limit {
                 // More segments than a job holds: the rest of the headers go with the next.
                 let headers = draft.headers.clone();
                 self.submit(now, draft);
+                draft.limit = self.job_size(sa_id, member);
                 draft.headers = headers;
                 draft.sa = sa_id;
                 draft.member = member;
@@ -270,6 +253,15 @@ impl Worker {
         }
         draft.segments = cut;
         Ok(())
+    }
+
+    /// Packets that a job of this SA should hold now.
+    fn job_size(&self, sa: u32, member: u32) -> usize {
+        self.sas.outbound.get(&sa).map_or(MAX_OPS, |sa| {
+            let (team, algorithm) = (sa.spec.team, sa.key.algorithm());
+            self.pool
+                .preferred_ops(team, Some(member), algorithm, Direction::Seal)
+        })
     }
 
     /// `count` sequence numbers in a row, or none.
@@ -339,6 +331,7 @@ impl Worker {
             nonce: esp::nonce(sa.salt, esp::iv(seq)),
             aad,
             aad_len,
+            long_aad: (0, 0),
             frame: frame as u16,
             prefix: (prefix.start as u32, prefix.end as u32),
             head: (head.start as u32, head.end as u32),
@@ -390,25 +383,36 @@ impl Worker {
             return;
         };
         let packets = u64::from(meta.packets);
-        if sa.release.len() >= IN_FLIGHT {
-            sa.drops.count(DropReason::EngineFull, packets);
-            return;
-        }
-        let request = Request {
-            team: sa.spec.team,
-            key: Arc::clone(&sa.key),
-            direction: Direction::Seal,
-            input,
-            member: Some(draft.member),
-            flow: draft.sa,
-            weight: 1,
-        };
-        match self.pool.submit(now, &self.buffers, request) {
-            Ok((ticket, _)) => {
-                let place = sa.release.push(meta);
-                self.flights.insert(ticket, Flight::Seal(draft.sa, place));
+        let team = sa.spec.team;
+        let (refused, input) = if sa.release.len() >= IN_FLIGHT {
+            (DropReason::EngineFull, input)
+        } else {
+            let request = Request {
+                team,
+                key: Arc::clone(&sa.key),
+                direction: Direction::Seal,
+                input,
+                member: Some(draft.member),
+                flow: draft.sa,
+                weight: 1,
+            };
+            match self.pool.submit(now, &self.buffers, request) {
+                Ok((ticket, _)) => {
+                    let place = sa.release.push(meta);
+                    self.flights.insert(ticket, Flight::Seal(draft.sa, place));
+                    if let Some(team) = self.teams.get_mut(&team) {
+                        team.sealing += 1;
+                    }
+                    return;
+                }
+                Err((request, reject)) => (rejected(reject), request.input),
             }
-            Err((_, reject)) => sa.drops.count(rejected(reject), packets),
+        };
+        sa.drops.count(refused, packets);
+        if let Some(frame) = input.frames.first() {
+            self.trail.sa = Some(draft.sa);
+            self.trail.member = Some(draft.member);
+            self.note_frame_drop(team, Way::Out, refused, frame.data(), packets);
         }
     }
 
@@ -432,16 +436,27 @@ impl Worker {
         }
     }
 
-    fn emit(&mut self, team: u32, mut id: u16, ready: Ready<Sealing>) {
+    fn emit(&mut self, team_id: u32, mut id: u16, ready: Ready<Sealing>) {
+        let bytes = ready.dst.len() as u64;
         let sealed = ready.dst.share();
         for group in ready.meta.groups {
-            let Some(mac) = self.source_mac(team, group.member) else {
+            let Some(mac) = self.source_mac(team_id, group.member) else {
                 self.drop_on_member(group.member, DropReason::PortDown, u64::from(group.count));
                 continue;
             };
+            // Direct delivery: the engine's own member sends it, with the requester's address.
+            let member = match self.teams.get(&team_id) {
+                Some(team) => self.deliverer(team, group.member, ready.engine, bytes),
+                None => group.member,
+            };
+            if member != group.member
+                && let Some(other) = self.members.get_mut(&member)
+            {
+                other.direct += u64::from(group.count);
+            }
             if group.outer.is_udp() && group.count > 1 {
                 let frame = group.frame(mac, id, group.start, group.bytes(), &sealed);
-                self.queue(group.member, frame);
+                self.queue(member, frame);
             } else {
                 for n in 0..group.count {
                     let start = group.start + n * group.each;
@@ -452,7 +467,7 @@ impl Worker {
                     };
                     let at = id.wrapping_add(n as u16);
                     let frame = group.frame(mac, at, start, len, &sealed);
-                    self.queue(group.member, frame);
+                    self.queue(member, frame);
                 }
             }
             id = id.wrapping_add(group.count as u16);
@@ -493,16 +508,6 @@ impl Group {
                 end: start + len,
             }],
         }
-    }
-}
-
-/// Why a policy look-up ended in discard.
-pub(crate) fn discarded(rule: Rule) -> DropReason {
-    match rule {
-        Rule::Policy | Rule::Builtin(_) => DropReason::PolicyDiscard,
-        Rule::Default | Rule::Protected => DropReason::DefaultDiscard,
-        Rule::Fragment => DropReason::FragmentDiscard,
-        Rule::Encapsulated => DropReason::Encapsulated,
     }
 }
 

@@ -1,18 +1,94 @@
 //! Which member sends and which receives, as it stands: the Plan less what was latched since.
 //!
-//! This is the document's transmission mask (row M8): computed when a Plan arrives or a
-//! member is lost, looked up per packet.
+//! Here stands the document's transmission mask (row M8) too: for each algorithm the table of
+//! those members only that are served with it. All of it is computed when a Plan arrives or a
+//! member is lost, and looked up per packet.
 
-use crate::plan::{BUCKETS, Plan};
+use esprit_crypto::{Algorithm, EngineId};
+
+use crate::plan::{BUCKETS, Delivery, Plan, Served};
 
 /// The effective roles of a team's members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    table: Vec<Option<u32>>,
+    /// For what leaves in plaintext, and for what is protected where nothing is masked.
+    plain: Lane,
+    /// For what is protected, by algorithm, where the Plan has a mask.
+    masked: Option<Vec<Lane>>,
     /// Accepts broadcast, multicast and the team's MAC; sends ARP, ND and non-IP.
     pub receiver: Option<u32>,
+    /// Engines whose own member may send what they sealed for another (row M10).
+    direct: Vec<(EngineId, u32)>,
+}
+
+/// Who carries what: by share of the flow hash, and what has one link only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane {
+    table: Vec<Option<u32>>,
     /// Carries policies that have one SA only, and so one link at a time.
     pub single: Option<u32>,
+}
+
+impl Lane {
+    fn closed() -> Self {
+        Self {
+            table: vec![None],
+            single: None,
+        }
+    }
+
+    /// The share of this hash.
+    #[must_use]
+    pub fn share(&self, hash: u32) -> usize {
+        // A table of one is active-backup; others have BUCKETS entries, or what a plan gave.
+        hash as usize % self.table.len()
+    }
+
+    /// The member that sends the flow with this hash.
+    #[must_use]
+    pub fn transmit(&self, hash: u32) -> Option<u32> {
+        self.table[self.share(hash)]
+    }
+
+    /// `wanted` with the shares of members that are not `usable` dealt out to `heirs` in turn.
+    fn deal(wanted: impl Iterator<Item = Option<u32>>, heirs: &[u32]) -> Vec<Option<u32>> {
+        let mut orphans = 0;
+        let table: Vec<_> = wanted
+            .map(|member| {
+                if member.is_some() {
+                    return member;
+                }
+                // active-backup has one share, so it goes to the best; a table of many is
+                // dealt out in turn.
+                let heir = heirs.get(orphans % heirs.len().max(1)).copied();
+                orphans += 1;
+                heir
+            })
+            .collect();
+        if table.is_empty() { vec![None] } else { table }
+    }
+
+    /// What is left of it for the members that are `served`. Shares of others go to such as do
+    /// it themselves before such as are backed up, and only to members that carry anyway.
+    fn masked(&self, served: &Served) -> Self {
+        let carries = |member: &u32| self.table.contains(&Some(*member));
+        let own = || served.own.iter().copied().filter(carries);
+        let backed = || served.backed.iter().copied().filter(carries);
+        let is_served =
+            |member: &u32| served.own.contains(member) || served.backed.contains(member);
+        let mut heirs: Vec<u32> = own().collect();
+        if heirs.is_empty() {
+            heirs.extend(backed());
+        }
+        let wanted = self.table.iter().map(|member| member.filter(is_served));
+        Self {
+            table: Self::deal(wanted, &heirs),
+            single: self
+                .single
+                .filter(is_served)
+                .or_else(|| heirs.first().copied()),
+        }
+    }
 }
 
 impl Route {
@@ -20,9 +96,10 @@ impl Route {
     #[must_use]
     pub fn closed() -> Self {
         Self {
-            table: vec![None],
+            plain: Lane::closed(),
+            masked: None,
             receiver: None,
-            single: None,
+            direct: Vec::new(),
         }
     }
 
@@ -45,44 +122,79 @@ impl Route {
             .copied()
             .filter(|&member| usable(member))
             .collect();
-        let mut orphans = 0;
-        let table = plan
-            .transmit
-            .iter()
-            .take(BUCKETS)
-            .map(|&member| {
-                if usable(member) {
-                    return Some(member);
-                }
-                // active-backup has one share, so it goes to the best; a table of many is
-                // dealt out in turn.
-                let heir = heirs.get(orphans % heirs.len().max(1)).copied();
-                orphans += 1;
-                heir
-            })
-            .collect::<Vec<_>>();
+        let wanted = plan.transmit.iter().take(BUCKETS);
+        let wanted = wanted.map(|&member| Some(member).filter(|&member| usable(member)));
         let receiver = plan
             .receiver
             .filter(|&member| usable(member))
             .or_else(|| heirs.first().copied());
-        Self {
+        let plain = Lane {
+            table: Lane::deal(wanted, &heirs),
             single: receiver,
+        };
+        let masked = plan.mask.as_ref().map(|mask| {
+            let lane = |algorithm: &Algorithm| {
+                let served = mask.seal.iter().find(|s| s.algorithm == algorithm.name());
+                served.map_or_else(Lane::closed, |served| plain.masked(served))
+            };
+            Algorithm::ALL.iter().map(lane).collect()
+        });
+        let direct = match plan.delivery {
+            Delivery::Return => Vec::new(),
+            Delivery::Direct | Delivery::Auto => plan
+                .grants
+                .engines
+                .iter()
+                .filter_map(|grant| Some((EngineId(grant.engine), grant.member?)))
+                .filter(|&(_, member)| plan.direct.contains(&member) && usable(member))
+                .collect(),
+        };
+        Self {
+            plain,
+            masked,
             receiver,
-            table: if table.is_empty() { vec![None] } else { table },
+            direct,
         }
+    }
+
+    /// For what leaves in plaintext.
+    #[must_use]
+    pub const fn plain(&self) -> &Lane {
+        &self.plain
+    }
+
+    /// For what is protected with the algorithm at this place of [`Algorithm::ALL`].
+    #[must_use]
+    pub fn protected(&self, algorithm: usize) -> &Lane {
+        self.masked
+            .as_ref()
+            .and_then(|lanes| lanes.get(algorithm))
+            .unwrap_or(&self.plain)
+    }
+
+    /// The engine's own member, where it may send what the engine sealed for others.
+    #[must_use]
+    pub fn deliverer(&self, engine: EngineId) -> Option<u32> {
+        let found = self.direct.iter().find(|(of, _)| *of == engine);
+        found.map(|&(_, member)| member)
     }
 
     /// The member that sends the flow with this hash.
     #[must_use]
     pub fn transmit(&self, hash: u32) -> Option<u32> {
-        // A table of one is active-backup; others have BUCKETS entries, or what a plan gave.
-        self.table[hash as usize % self.table.len()]
+        self.plain.transmit(hash)
+    }
+
+    /// How many shares there are.
+    #[must_use]
+    pub fn shares(&self) -> usize {
+        self.plain.table.len()
     }
 
     /// Whether `member` sends or receives anything.
     #[must_use]
     pub fn uses(&self, member: u32) -> bool {
-        self.receiver == Some(member) || self.table.contains(&Some(member))
+        self.receiver == Some(member) || self.plain.table.contains(&Some(member))
     }
 
     /// Who does now what `lost` did in `before`: the new receiver where it was the receiver,
@@ -93,17 +205,40 @@ impl Route {
             return self.receiver;
         }
         before
+            .plain
             .table
             .iter()
             .position(|&member| member == Some(lost))
-            .and_then(|at| self.table.get(at).copied().flatten())
+            .and_then(|at| self.plain.table.get(at).copied().flatten())
+    }
+
+    /// Members that shares were moved away from since `before`, for protected flows or others.
+    #[must_use]
+    pub fn moved_from(&self, before: &Self) -> Vec<u32> {
+        let mut from = Vec::new();
+        let mut compare = |now: &Lane, then: &Lane| {
+            for hash in 0..BUCKETS as u32 {
+                from.extend(
+                    then.transmit(hash)
+                        .filter(|&member| now.transmit(hash) != Some(member)),
+                );
+            }
+            from.extend(then.single.filter(|&member| now.single != Some(member)));
+        };
+        compare(&self.plain, &before.plain);
+        for algorithm in 0..Algorithm::ALL.len() {
+            compare(self.protected(algorithm), before.protected(algorithm));
+        }
+        from.sort_unstable();
+        from.dedup();
+        from
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Delivery, MemberRole, Mode, Receive, SourceMac};
+    use crate::plan::{Mask, MemberRole, Mode, Receive, SourceMac};
 
     fn plan(transmit: Vec<u32>) -> Plan {
         Plan {
@@ -175,5 +310,78 @@ mod tests {
         plan.members[1].carry = false;
         let after = Route::compute(&plan, |member| member != 1);
         assert_eq!(after.transmit(0), Some(3));
+    }
+
+    fn mask(own: &[u32], backed: &[u32]) -> Option<Mask> {
+        Some(Mask {
+            seal: vec![Served {
+                algorithm: Algorithm::Aes128Gcm16.name().to_owned(),
+                own: own.to_vec(),
+                backed: backed.to_vec(),
+            }],
+            open: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn protected_flows_go_to_served_members_only_and_others_everywhere() {
+        let table: Vec<u32> = (0..BUCKETS as u32).map(|share| share % 3 + 1).collect();
+        let mut plan = plan(table);
+        plan.mask = mask(&[2], &[3]);
+        let route = Route::compute(&plan, |_| true);
+        for hash in 0..BUCKETS as u32 {
+            let plain = route.plain().transmit(hash);
+            assert_eq!(plain, Some(hash % 3 + 1));
+            // What the member that is not served had goes to the one that does it itself.
+            let expected = if plain == Some(1) { Some(2) } else { plain };
+            assert_eq!(route.protected(0).transmit(hash), expected);
+            assert_eq!(route.protected(1).transmit(hash), None, "another algorithm");
+        }
+        assert_eq!(
+            route.protected(0).single,
+            Some(2),
+            "the receiver is not served"
+        );
+        plan.mask = mask(&[], &[3]);
+        let route = Route::compute(&plan, |_| true);
+        assert_eq!(route.protected(0).transmit(0), Some(3));
+        // A member that does not carry is no way out.
+        let route = Route::compute(&plan, |member| member != 3);
+        assert_eq!(route.protected(0).transmit(0), None);
+    }
+
+    #[test]
+    fn only_an_engine_whose_member_may_is_a_deliverer() {
+        let mut plan = plan(vec![1]);
+        let grant = |engine, member| esprit_crypto::Grant {
+            engine,
+            member,
+            seal: true,
+            open: true,
+            primary: Some(0),
+            secondary: Some(0),
+            application: None,
+            bias_ns: 0,
+            bias_load: 0.0,
+            limit_ns: None,
+            headroom: None,
+        };
+        plan.grants.engines = vec![grant(7, Some(2)), grant(8, Some(3)), grant(9, None)];
+        plan.direct = vec![2];
+        assert_eq!(Route::compute(&plan, |_| true).deliverer(EngineId(7)), None);
+        plan.delivery = Delivery::Direct;
+        let route = Route::compute(&plan, |_| true);
+        let deliverers = [7, 8, 9].map(|engine| route.deliverer(EngineId(engine)));
+        assert_eq!(deliverers, [Some(2), None, None]);
+        let route = Route::compute(&plan, |member| member != 2);
+        assert_eq!(route.deliverer(EngineId(7)), None);
+    }
+
+    #[test]
+    fn what_moved_is_named() {
+        let before = Route::compute(&plan(vec![1, 2]), |_| true);
+        let after = Route::compute(&plan(vec![1, 3]), |_| true);
+        assert_eq!(after.moved_from(&before), [2]);
+        assert_eq!(after.moved_from(&after), []);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use esprit_crypto::AeadKey;
+use esprit_crypto::{AeadKey, EngineId};
 use esprit_ipsec::replay::ReplayWindow;
 use esprit_ipsec::sad::{InboundSad, SaSpec};
 use esprit_ipsec::seq::SeqAllocator;
@@ -27,6 +27,8 @@ pub struct Ready<W> {
     pub meta: W,
     /// What the engine wrote.
     pub dst: Buf,
+    /// Who wrote it.
+    pub engine: EngineId,
     /// Which operations failed their integrity check, a bit each.
     pub bad_icv: u64,
 }

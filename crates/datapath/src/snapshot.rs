@@ -41,6 +41,11 @@ pub struct TeamSnapshot {
     pub rx: Traffic,
     /// To the host.
     pub tx: Traffic,
+    /// Bytes from the host by share of the transmit table, as long as it; single associations,
+    /// which do not go by shares, left out.
+    pub shares: Vec<u64>,
+    /// How often the host's frames waited because flows moved.
+    pub held: u64,
     /// By reason.
     pub drops: BTreeMap<&'static str, u64>,
 }
@@ -52,6 +57,8 @@ pub struct MemberSnapshot {
     pub team: u32,
     /// Whether its link is up.
     pub up: bool,
+    /// Whether its probes say that it hears and is heard; true where it is not probed.
+    pub heard: bool,
     /// The link epoch at which it was found dead.
     pub latched: Option<u64>,
     /// From the wire.
@@ -60,6 +67,18 @@ pub struct MemberSnapshot {
     pub tx: Traffic,
     /// Frames that wait for the device.
     pub queued: usize,
+    /// Packets sent here with the source address of another member, whose they are.
+    pub direct: u64,
+    /// Whether its wire takes a foreign source address; none: not tried, or not known yet.
+    pub foreign: Option<bool>,
+    /// Probes that it sent.
+    pub probes_sent: u64,
+    /// Probes that it heard.
+    pub probes_heard: u64,
+    /// Rounds in which it had no working path.
+    pub probes_missed: u64,
+    /// Sends that failed for good.
+    pub tx_errors: u64,
     /// By reason.
     pub drops: BTreeMap<&'static str, u64>,
 }

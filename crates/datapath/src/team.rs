@@ -7,7 +7,12 @@ use esprit_packet::TxFrame;
 use esprit_packet::coalesce::Coalescer;
 
 use crate::counters::Traffic;
+use crate::doors::Doors;
+use crate::drops::LastDrop;
+use crate::hold::Hold;
 use crate::plan::{Mac, Plan};
+use crate::probe::Prober;
+use crate::probe::frame::ProbeKey;
 use crate::route::Route;
 use crate::verdict::Drops;
 
@@ -20,6 +25,8 @@ const MAX_PACKET: usize = 65_535;
 pub struct PolicyState {
     /// `(member, SA)`; no member: the SA goes by whichever member carries it.
     pub sas: Vec<(Option<u32>, u32)>,
+    /// The place of their algorithm in [`esprit_crypto::Algorithm::ALL`].
+    pub algorithm: usize,
     /// What matched, both directions.
     pub traffic: Traffic,
 }
@@ -53,6 +60,10 @@ pub struct Team {
     pub plan: Option<Plan>,
     /// The Plan less what was latched since.
     pub route: Route,
+    /// Whose frame a frame is.
+    pub doors: Doors,
+    /// The members' ports are to be told which addresses to let in.
+    pub doors_moved: bool,
     /// The ordered policies.
     pub spd: Spd,
     /// What belongs to each policy.
@@ -65,6 +76,20 @@ pub struct Team {
     pub drops: Drops,
     /// From the host (rx) and to it (tx).
     pub tap: Traffic2,
+    /// The last packet that was dropped.
+    pub last_drop: Option<LastDrop>,
+    /// Bytes sent by share of the transmit table.
+    pub shares: Vec<u64>,
+    /// Outbound jobs that engines have.
+    pub sealing: usize,
+    /// Flows are moving: the host's frames wait until what went before is out.
+    pub hold: Option<Hold>,
+    /// How often they waited.
+    pub held: u64,
+    /// The key of its members' probes.
+    pub probe_key: Option<ProbeKey>,
+    /// The probing of its members, where the Plan wants it.
+    pub prober: Option<Prober>,
 }
 
 /// Traffic in both directions.
@@ -85,12 +110,21 @@ impl Team {
             mac,
             plan: None,
             route: Route::closed(),
+            doors: Doors::default(),
+            doors_moved: false,
             spd: Spd::default(),
             policies: BTreeMap::new(),
             coalescer: Coalescer::new(MAX_PACKET),
             up: VecDeque::new(),
             drops: Drops::default(),
             tap: Traffic2::default(),
+            last_drop: None,
+            shares: Vec::new(),
+            sealing: 0,
+            hold: None,
+            held: 0,
+            probe_key: None,
+            prober: None,
         }
     }
 }
@@ -102,6 +136,7 @@ mod tests {
     fn policy(sas: &[(Option<u32>, u32)]) -> PolicyState {
         PolicyState {
             sas: sas.to_vec(),
+            algorithm: 0,
             traffic: Traffic::default(),
         }
     }

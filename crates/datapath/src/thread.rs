@@ -14,7 +14,7 @@ use esprit_packet::Time;
 use esprit_port::{LinkEvent, LinkMonitor, LinkProber, Port, Waiter};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::command::{Answer, Command};
+use crate::command::{Answer, Command, Taken};
 use crate::events::{Event, Events};
 use crate::gate::Gate;
 use crate::wake::EventFd;
@@ -90,7 +90,8 @@ impl Io for Ports {
 
 struct Request {
     command: Command,
-    reply: Sender<Answer>,
+    /// None: nobody waits for the answer.
+    reply: Option<Sender<Answer>>,
 }
 
 /// A handle to a running worker. Dropping it stops the thread.
@@ -98,6 +99,8 @@ pub struct WorkerThread {
     requests: Option<Sender<Request>>,
     wake: Arc<EventFd>,
     thread: Option<JoinHandle<()>>,
+    /// Where the thread lives: in a child of this process there is none.
+    process: u32,
 }
 
 /// The worker's thread has ended: its doors are closed.
@@ -133,6 +136,7 @@ impl WorkerThread {
             requests: Some(requests),
             wake,
             thread: Some(thread),
+            process: std::process::id(),
         })
     }
 
@@ -142,18 +146,37 @@ impl WorkerThread {
     /// [`Stopped`] where the thread has ended.
     pub fn call(&self, command: Command) -> Result<Answer, Stopped> {
         let (reply, answer) = bounded(1);
+        self.send(command, Some(reply))?;
+        answer.recv().map_err(|_| Stopped)
+    }
+
+    /// Gives the worker a command that brings its own way back, and does not wait.
+    ///
+    /// # Errors
+    /// [`Stopped`] where the thread has ended.
+    pub fn post(&self, command: Command) -> Result<(), Stopped> {
+        self.send(command, None)
+    }
+
+    fn send(&self, command: Command, reply: Option<Sender<Answer>>) -> Result<(), Stopped> {
         self.requests
             .as_ref()
+            .filter(|_| self.process == std::process::id())
             .ok_or(Stopped)?
             .send(Request { command, reply })
             .map_err(|_| Stopped)?;
         self.wake.wake();
-        answer.recv().map_err(|_| Stopped)
+        Ok(())
     }
 }
 
 impl Drop for WorkerThread {
     fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // After a fork there is nobody to wait for, and locks may stay taken for good.
+            core::mem::forget((self.requests.take(), self.thread.take()));
+            return;
+        }
         self.requests = None;
         self.wake.wake();
         if let Some(thread) = self.thread.take() {
@@ -171,8 +194,11 @@ fn run(mut worker: Worker, inbox: &Receiver<Request>, wake: &EventFd) {
             match inbox.try_recv() {
                 Ok(request) => {
                     let answer = obey(&mut worker, &mut ports, request.command);
-                    // Whoever asked may have given up waiting; the command stands all the same.
-                    let _ = request.reply.send(answer);
+                    if let Some(reply) = request.reply {
+                        // Whoever asked may have given up waiting; the command stands all the
+                        // same.
+                        let _ = reply.send(answer);
+                    }
                 }
                 Err(crossbeam_channel::TryRecvError::Empty) => break,
                 Err(crossbeam_channel::TryRecvError::Disconnected) => return,
@@ -231,13 +257,22 @@ fn obey(worker: &mut Worker, ports: &mut Ports, command: Command) -> Answer {
         }
         Command::EngineAdmit(engine, verified) => worker.engine_admit(engine, verified),
         Command::EngineRemove(engine) => worker.engine_remove(now, engine),
+        Command::EngineTake(engine) => Answer::Engine(worker.engine_take(now, engine).map(Taken)),
         Command::EngineFault(engine, fault) => worker.engine_fault(engine, fault),
+        Command::Applications(grants) => worker.applications(*grants),
+        Command::ProbeKey(team, key) => worker.probe_key(team, key),
+        Command::Explain(team, flow) => match worker.explain(now, team, &flow) {
+            Ok(explanation) => Answer::Explanation(Box::new(explanation)),
+            Err(text) => Answer::Refused(text),
+        },
+        Command::LastDrop(team) => Answer::LastDrop(worker.last_drop(team)),
         Command::Publish(plan) => worker.publish(*plan),
         Command::SaAdd(spec, key, salt) => worker.sa_add(*spec, key, salt),
         Command::SaDelete(sa) => worker.sa_delete(sa),
         Command::SaGrant(sa, upto) => worker.sa_grant(sa, upto),
         Command::SaNextHop(sa, mac) => worker.sa_next_hop(sa, mac),
         Command::Policies(team, policies) => worker.policies(team, policies),
+        Command::Application(tasks) => worker.application(tasks),
         Command::Snapshot => Answer::Snapshot(Box::new(worker.snapshot(now))),
     }
 }

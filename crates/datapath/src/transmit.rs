@@ -3,8 +3,9 @@
 use esprit_packet::{Time, TxFrame};
 use esprit_port::{PortCounters, PortError};
 
+use crate::failover::Cause;
 use crate::l2;
-use crate::member::TX_QUEUE;
+use crate::member::Member;
 use crate::plan::{Mac, SourceMac};
 use crate::verdict::DropReason;
 use crate::worker::{Io, Worker};
@@ -17,14 +18,15 @@ impl Worker {
             return;
         };
         if at.alive() {
-            if at.tx.len() < TX_QUEUE {
-                at.tx.push_back(frame);
-            } else {
+            if !at.push(frame) {
                 at.drops.count(DropReason::TxQueueFull, 1);
             }
             return;
         }
-        let heir = self.teams.get(&at.team).and_then(|team| team.route.single);
+        let heir = self
+            .teams
+            .get(&at.team)
+            .and_then(|team| team.route.plain().single);
         match heir {
             Some(heir) if heir != member => self.queue_from(member, heir, frame),
             Some(_) | None => self.drop_on_member(member, DropReason::PortDown, 1),
@@ -41,12 +43,10 @@ impl Worker {
             let mac = to.mac;
             l2::set_source(&mut frame.head, mac);
         }
-        if let Some(to) = self.members.get_mut(&heir) {
-            if to.tx.len() < TX_QUEUE {
-                to.tx.push_back(frame);
-            } else {
-                to.drops.count(DropReason::TxQueueFull, 1);
-            }
+        if let Some(to) = self.members.get_mut(&heir)
+            && !to.push(frame)
+        {
+            to.drops.count(DropReason::TxQueueFull, 1);
         }
     }
 
@@ -70,7 +70,7 @@ impl Worker {
     pub fn member_waits(&self, member: u32) -> bool {
         self.members
             .get(&member)
-            .is_some_and(|member| !member.tx.is_empty())
+            .is_some_and(|member| !member.tx.is_empty() || !member.urgent.is_empty())
     }
 
     /// Gives the ports what they will take.
@@ -99,8 +99,9 @@ impl Worker {
             sent += 1;
         }
         let mut lost = Vec::new();
+        let mut failing = Vec::new();
         for (&id, member) in &mut self.members {
-            if member.tx.is_empty() {
+            if member.tx.is_empty() && member.urgent.is_empty() {
                 continue;
             }
             let Some(port) = io.member(id) else {
@@ -108,10 +109,27 @@ impl Worker {
                 continue;
             };
             let mut stats = PortCounters::default();
-            match port.send(&mut member.tx, &mut stats) {
+            let mut probes = PortCounters::default();
+            let mut outcome = Ok(0);
+            if !member.urgent.is_empty() {
+                outcome = port.send(&mut member.urgent, &mut probes);
+            }
+            let had = member.tx.len();
+            if had > 0 && outcome.is_ok() {
+                outcome = port.send(&mut member.tx, &mut stats);
+                member.pace.sent(now, had, member.tx.len());
+            }
+            match outcome {
                 Ok(0) => {}
                 Ok(_) => sent += 1,
                 Err(error) => lost.push((id, error)),
+            }
+            // What is refused for its size or form is the frame's fault; a device that is full
+            // refuses nothing, and one that is down or gone says so by other ways.
+            let failed = stats.tx_refused + probes.tx_refused;
+            let went = stats.tx_frames + probes.tx_frames + outcome.unwrap_or(0) as u64;
+            if let Some(count) = member.errors.count(now, went, failed) {
+                failing.push((id, count));
             }
             member.port.tx.count(stats.tx_frames, stats.tx_bytes);
             member
@@ -126,6 +144,11 @@ impl Worker {
                 }
                 // Down: the link socket says so too, and first; what waits is moved then.
                 PortError::Down | PortError::Io(_) => {}
+            }
+        }
+        for (id, count) in failing {
+            if self.members.get(&id).is_some_and(Member::alive) {
+                self.lose(now, id, Cause::TxErrors(count));
             }
         }
         sent > 0

@@ -40,6 +40,8 @@ reasons! {
     Looped = "looped",
     /// A copy of what the receiver member hears too (broadcast, multicast, the team's MAC).
     Duplicate = "duplicate",
+    /// A frame that claims to be a probe between members and is not: forged, replayed, or lost.
+    ProbeRefused = "probe-refused",
     /// The destination address is nobody's here: flooded by a switch.
     NotForUs = "not-for-us",
     /// No Plan has been published for the team yet: the doors are closed.

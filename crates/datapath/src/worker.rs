@@ -12,10 +12,12 @@
 
 use std::collections::BTreeMap;
 
-use esprit_crypto::{Done, PoolEvent};
+use esprit_crypto::{Done, PoolEvent, Transfer};
 use esprit_packet::{Pool as Buffers, RxFrame, Time};
 use esprit_port::{LinkEvent, Port, PortError};
 
+use crate::application::Applications;
+use crate::drops::Trail;
 use crate::events::{Event, Events};
 use crate::flight::Flights;
 use crate::inbound::{Accepted, OpenDraft};
@@ -65,8 +67,17 @@ pub struct Worker {
     pub(crate) members: BTreeMap<u32, Member>,
     pub(crate) sas: Sas,
     pub(crate) flights: Flights,
+    pub(crate) applications: Applications,
     pub(crate) events: Events,
     pub(crate) link_epoch: u64,
+    /// The time of this step, or of the last one.
+    pub(crate) now: Time,
+    /// When the first of the links that are down counts as fallen.
+    pub(crate) falls: Option<Time>,
+    /// The way to each engine and back, as it declares it.
+    pub(crate) transfers: BTreeMap<u32, Transfer>,
+    /// What has been found out about the packet at hand.
+    pub(crate) trail: Trail,
     rx: Vec<RxFrame>,
     links: Vec<LinkEvent>,
     done: Vec<Done>,
@@ -89,8 +100,13 @@ impl Worker {
             members: BTreeMap::new(),
             sas: Sas::default(),
             flights: Flights::default(),
+            applications: Applications::default(),
             events,
             link_epoch: 0,
+            now: Time::ZERO,
+            falls: None,
+            transfers: BTreeMap::new(),
+            trail: Trail::default(),
             rx: Vec::new(),
             links: Vec::new(),
             done: Vec::new(),
@@ -102,9 +118,10 @@ impl Worker {
         }
     }
 
-    /// One turn: links, completions, frames from the hosts, frames from the wire, the
-    /// completions of what was sealed and opened on the spot, and out with it all.
+    /// One turn: links, completions, frames from the hosts, frames from the wire, applications'
+    /// tasks, the completions of what was sealed and opened on the spot, and out with it all.
     pub fn step(&mut self, now: Time, io: &mut dyn Io) -> Progress {
+        self.now = now;
         let mut links = core::mem::take(&mut self.links);
         io.links(&mut links);
         let mut busy = !links.is_empty();
@@ -112,15 +129,49 @@ impl Worker {
             self.handle_link(now, link);
         }
         self.links = links;
+        self.handle_falls(now);
 
         busy |= self.handle_completions(now);
         busy |= self.take_from_hosts(now, io);
         busy |= self.take_from_wires(now, io);
+        busy |= self.take_from_applications(now);
         busy |= self.handle_completions(now);
+        // Probes are judged when all that was heard has been looked at.
+        self.probe(now, io);
+        self.open_doors(io);
         busy |= self.send(now, io);
         Progress {
             busy,
-            next: self.pool.timeout(),
+            next: self.timeout(),
+        }
+    }
+
+    /// When the next step is due, though nothing comes.
+    fn timeout(&self) -> Option<Time> {
+        let teams = self.teams.values().flat_map(|team| {
+            let probe = team.prober.as_ref().map(crate::probe::Prober::due);
+            let hold = team.hold.as_ref().map(crate::hold::Hold::until);
+            [probe, hold]
+        });
+        teams
+            .chain([self.pool.timeout(), self.applications.timeout(), self.falls])
+            .flatten()
+            .min()
+    }
+
+    /// Tells the ports which addresses to let in, where that has changed.
+    fn open_doors(&mut self, io: &mut dyn Io) {
+        for team in self.teams.values_mut() {
+            if !core::mem::take(&mut team.doors_moved) {
+                continue;
+            }
+            let addresses = team.doors.admitted(team.mac);
+            for member in self.members.values().filter(|m| m.team == team.id) {
+                if let Some(port) = io.member(member.id) {
+                    // A device that cannot filter lets in more, not less.
+                    let _ = port.set_addresses(&addresses);
+                }
+            }
         }
     }
 
@@ -130,7 +181,7 @@ impl Worker {
         turn.clear();
         turn.extend(self.teams.keys());
         for &team in &turn {
-            if self.backlog(team) > BACKPRESSURE {
+            if self.backlog(team) > BACKPRESSURE || self.holds(now, team) {
                 continue;
             }
             let mut frames = core::mem::take(&mut self.rx);
@@ -169,6 +220,9 @@ impl Worker {
                 Some(port) => port.recv(&self.buffers, &mut frames, at.batch),
                 None => Ok(0),
             };
+            if received.is_ok_and(|count| count < at.batch) {
+                at.drained = now;
+            }
             // The next batch holds as many of their size as a turn takes.
             let bytes: usize = frames.iter().map(|frame| frame.buf.len()).sum();
             if let Some(each) = bytes.checked_div(frames.len()) {

@@ -102,6 +102,13 @@ fn provoke(reason: DropReason) -> Host {
             frame[6..12].copy_from_slice(&member_mac(2, 2).0);
             hears(frame)
         }
+        DropReason::ProbeRefused => {
+            // It claims to be one of the team's own, which is not even probed.
+            let mut frame = udp(1, 2, &[0; 60]);
+            frame[..6].copy_from_slice(&member_mac(2, 1).0);
+            frame[12..18].copy_from_slice(&[0x88, 0xb5, b'E', b'S', b'P', b'R']);
+            hears(frame)
+        }
         DropReason::Duplicate => {
             let mut host = right();
             host.hear(2, PLAIN, udp(1, 2, &[]));

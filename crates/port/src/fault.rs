@@ -198,6 +198,10 @@ impl<P: Port> Port for FaultPort<P> {
     fn refresh(&mut self) {
         self.port.refresh();
     }
+
+    fn set_addresses(&mut self, addresses: &[crate::Mac]) -> std::io::Result<()> {
+        self.port.set_addresses(addresses)
+    }
 }
 
 fn copy(frame: &RxFrame, pool: &Pool) -> Option<RxFrame> {

@@ -82,6 +82,15 @@ pub trait Port: Send {
 
     /// Brings those counters up to date that the kernel keeps. A system call; for snapshots.
     fn refresh(&mut self) {}
+
+    /// Sets the unicast addresses that the device is to let in beside its own, all of them.
+    ///
+    /// # Errors
+    /// What the system said. A port without a filter takes everything and has none.
+    fn set_addresses(&mut self, addresses: &[Mac]) -> std::io::Result<()> {
+        let _ = addresses;
+        Ok(())
+    }
 }
 
 /// What a port has come to. A full device or an empty one is no error.
@@ -129,5 +138,9 @@ impl<P: Port + ?Sized> Port for Box<P> {
 
     fn refresh(&mut self) {
         (**self).refresh();
+    }
+
+    fn set_addresses(&mut self, addresses: &[Mac]) -> std::io::Result<()> {
+        (**self).set_addresses(addresses)
     }
 }

@@ -177,6 +177,10 @@ impl<P: Port, W: Write + Send> Port for PcapPort<P, W> {
     fn refresh(&mut self) {
         self.port.refresh();
     }
+
+    fn set_addresses(&mut self, addresses: &[crate::Mac]) -> std::io::Result<()> {
+        self.port.set_addresses(addresses)
+    }
 }
 
 #[cfg(test)]

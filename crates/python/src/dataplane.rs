@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use esprit_crypto::{AeadKey, Algorithm, EngineId, Wake};
+use esprit_crypto::{AeadKey, Algorithm, EngineId, Grants, Wake};
 use esprit_datapath::{
     Answer, Command, EventFd, Events, Mac, MemberSpec, Plan, PolicyWithSas, TeamSpec, Worker,
     WorkerThread,
@@ -72,7 +72,7 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    fn thread(&self) -> Result<Arc<WorkerThread>, NativeError> {
+    pub(crate) fn thread(&self) -> Result<Arc<WorkerThread>, NativeError> {
         self.thread
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -304,6 +304,12 @@ impl DataPlane {
             Answer::Epoch(epoch) => Ok(epoch),
             Answer::Done | Answer::Snapshot(_) | Answer::Refused(_) => Err(unexpected(&answer)),
         }
+    }
+
+    fn applications(&self, py: Python<'_>, grants: &Bound<'_, PyAny>) -> Result<(), NativeError> {
+        let grants: Grants = read("grants", grants)?;
+        self.call(py, Command::Applications(Box::new(grants)))
+            .map(drop)
     }
 
     fn sa_add(

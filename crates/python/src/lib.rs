@@ -3,10 +3,12 @@
 //! Nothing is decided here. Values cross as plain dicts, errors as the classes of
 //! `esprit.errors`, and the interpreter's lock is let go wherever a call waits.
 
+mod application;
 mod capture;
 mod dataplane;
 mod engine;
 mod error;
+mod sim;
 
 use esprit_datapath::DropReason;
 use pyo3::prelude::*;
@@ -27,5 +29,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DROP_REASONS", reasons)?;
     module.add_class::<dataplane::DataPlane>()?;
     module.add_class::<capture::Capture>()?;
+    module.add_class::<application::AeadKey>()?;
+    module.add_class::<application::Requester>()?;
+    module.add_class::<application::Completions>()?;
+    module.add_class::<sim::Simulation>()?;
     Ok(())
 }

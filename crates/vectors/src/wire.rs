@@ -259,7 +259,12 @@ fn dropped(seen: &Seen) -> Result<Option<&'static str>, String> {
 fn done(answer: Answer) -> Result<(), String> {
     match answer {
         Answer::Refused(why) => Err(why),
-        Answer::Done | Answer::Epoch(_) | Answer::Snapshot(_) => Ok(()),
+        Answer::Done
+        | Answer::Epoch(_)
+        | Answer::Snapshot(_)
+        | Answer::Engine(_)
+        | Answer::Explanation(_)
+        | Answer::LastDrop(_) => Ok(()),
     }
 }
 

@@ -13,7 +13,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from esprit.cli import render, show, tables
+from esprit.cli import explain as explained
+from esprit.cli import flow, render, show, tables
 from esprit.client import Team, connect
 from esprit.daemon.resources import PolicyResource
 from esprit.errors import EspritError, NotFound
@@ -143,6 +144,24 @@ def team_mode(mode: Name, team: TeamName = None) -> None:
     _with(team, lambda connected: connected.set_mode(mode))
 
 
+@team_app.command("set")
+def team_set(
+    keys: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="As [team] has them: failback=better preferred=eth1 up_delay=5s "
+            "'probe={every=\"10ms\"}'",
+            show_default=False,
+        ),
+    ],
+    team: TeamName = None,
+) -> None:
+    """Change settings of the running team."""
+    table = tables.pairs(keys)
+    _with(team, lambda connected: connected.set(**table))
+
+
 @team_app.command("features")
 def team_features(team: TeamName = None, json: Json = False) -> None:
     """Show what the team offers, and who provides it."""
@@ -154,6 +173,44 @@ def features(team: TeamName = None, json: Json = False) -> None:
     """Show what the team offers, and who provides it, as ethtool -k does for a NIC."""
     found = _with(team, lambda connected: connected.features())
     render.as_json(found) if json else show.features(found)
+
+
+@app.command()
+def explain(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SRC DST | PROTO:SRC:SPORT->DST:DPORT",
+            help="A packet that the host would send.",
+            show_default=False,
+        ),
+    ] = None,
+    proto: Annotated[str | None, typer.Option(help="tcp, udp, icmp, or a number.")] = None,
+    sport: Annotated[int | None, typer.Option(help="Source port.")] = None,
+    dport: Annotated[int | None, typer.Option(help="Destination port.")] = None,
+    length: Annotated[int | None, typer.Option(help="Bytes with the IP header.")] = None,
+    last_drop: Annotated[
+        bool, typer.Option("--last-drop", help="The last packet that was dropped.")
+    ] = False,
+    feature: Annotated[
+        str | None, typer.Option(help="A feature: who gives it, or why it is off.")
+    ] = None,
+    team: TeamName = None,
+    json: Json = False,
+) -> None:
+    """Say which policy, SA, member and engine a packet gets, and why; or why it was dropped."""
+    if last_drop:
+        drop = _with(team, lambda connected: connected.last_drop())
+        render.as_json(drop) if json else explained.drop(drop)
+        return
+    if feature is not None:
+        features = _with(team, lambda connected: connected.features())
+        (one,) = _chosen(features, "feature", feature, "feature")
+        render.as_json(one) if json else explained.feature(one)
+        return
+    asked = flow.asked(words or [], proto, sport, dport)
+    found = _with(team, lambda connected: connected.explain(**asked, length=length))
+    render.as_json(found) if json else explained.explanation(found)
 
 
 # members
@@ -197,6 +254,27 @@ def member_add(
     if engine:
         table["engine"] = tables.pairs(engine)
     _with(team, lambda connected: connected.add_member(table, force=force))
+
+
+@member_app.command("replace")
+def member_replace(
+    old: Name,
+    new: Name,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="The new one's engine as KEY=VALUE, e.g. kind=asic --engine rate=10G."),
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Even if your own way in goes by it.")] = False,
+    team: TeamName = None,
+) -> None:
+    """Put an interface in the place of a member: the new one in first, then the old one out."""
+    table: tables.Table = {"interface": new}
+    if engine:
+        table["engine"] = tables.pairs(engine)
+    _with(
+        team,
+        lambda connected: _found(connected.members, old, "member").replace(table, force=force),
+    )
 
 
 @member_app.command("remove")
@@ -245,12 +323,24 @@ def engine_reset(name: Name, team: TeamName = None) -> None:
     _with(team, lambda connected: _found(connected.engines, name, "engine").reset())
 
 
+@engine_app.command("verify")
+def engine_verify(name: Name, team: TeamName = None) -> None:
+    """Test an engine as it is, and admit it again if it passes."""
+    _with(team, lambda connected: _found(connected.engines, name, "engine").verify())
+
+
 @engine_app.command("fault")
 def engine_fault(
     name: Name,
-    fault: Annotated[str, typer.Argument(help="die, hang, wrong, late, or heal")],
+    fault: Annotated[
+        str, typer.Argument(help="die, hang, wrong, late, sag, stick, coalesce, or heal")
+    ],
     value: Annotated[
-        int, typer.Argument(help="wrong: one answer in so many; late: microseconds")
+        int,
+        typer.Argument(
+            help="wrong: one answer in so many; late: microseconds; "
+            "coalesce: nanoseconds; sag: per cent left"
+        ),
     ] = 0,
     team: TeamName = None,
 ) -> None:
@@ -332,6 +422,38 @@ def policy_replace(name: Name, words: Words, team: TeamName = None) -> None:
 def policy_delete(name: Name, team: TeamName = None) -> None:
     """Delete a policy."""
     _with(team, lambda connected: _found(connected.policies, name, "policy").delete())
+
+
+@app.command()
+def load(
+    size: Annotated[int, typer.Option(help="Bytes of a message, 1 to 65536.")] = 1400,
+    seconds: Annotated[float, typer.Option(help="For so long.")] = 5.0,
+    rate: Annotated[
+        str | None, typer.Option(help='Bits per second, such as "1G"; else all there is room for.')
+    ] = None,
+    algorithm: Annotated[str, typer.Option(help="Which cipher.")] = "aes-128-gcm-16",
+    work: Annotated[str, typer.Option(help="seal or open")] = "seal",
+    packets: Annotated[int | None, typer.Option(help="Messages in a job, 1 to 64.")] = None,
+    window: Annotated[int | None, typer.Option(help="Jobs in flight, 1 to 256.")] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="In this process, without a team.")
+    ] = False,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="With --local: asic:2G (simulated) or cpu:2; else the processors."),
+    ] = None,
+    team: TeamName = None,
+    json: Json = False,
+) -> None:
+    """Load the pool with applications' tasks, and say what it managed and who did it."""
+    from esprit.cli import load as loading
+    from esprit.crypto.load import Load
+
+    table = {"algorithm": algorithm, "work": work, "size": size, "seconds": seconds}
+    given = {"rate_bps": rate and loading.rate(rate), "packets": packets, "window": window}
+    wanted = Load.from_table({**table, **given})
+    found = loading.local(wanted, engine or ()) if local else loading.remote(wanted, team)
+    render.as_json(found) if json else loading.show(found)
 
 
 @app.command()

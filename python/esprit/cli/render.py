@@ -16,6 +16,9 @@ _STYLES = {
     "hung": "red",
     "failed": "red",
     "down": "red",
+    "deaf": "red",
+    "no": "red",
+    "quarantined": "red",
     "waiting": "dim",
     "simulated": "yellow",
 }

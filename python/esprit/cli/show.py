@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from esprit.cli import render
+from esprit.cli.explain import columns
 from esprit.daemon.resources import (
     EngineResource,
     EventResource,
     FeatureResource,
     InterfaceResource,
+    MaskResource,
     MemberResource,
     PolicyResource,
     SaResource,
@@ -28,43 +30,78 @@ def team(found: TeamResource) -> None:
         f"failback {found['failback']}; software {found['software']}; "
         f"delivery {found['delivery']}; plan {found['epoch']}"
     )
+    probe = found["probe"]
+    probing = (
+        f"probe every {probe['every_ms']:g} ms, deaf after {probe['miss']} of {probe['of']}"
+        if probe["every_ms"]
+        else "no probing"
+    )
+    sampled = {0: "off", 1: "all"}.get(found["verify"], f"sample:1/{found['verify']}")
+    print(
+        f"    preferred {found['preferred'] or 'none'}; headroom {found['headroom']:g}; "
+        f"verify {sampled}; {probing}"
+    )
     print(
         f"    from the host {tx['packets']} packets {render.size(tx['bytes'])}; "
         f"to the host {rx['packets']} packets {render.size(rx['bytes'])}"
     )
     if any(found["drops"].values()):
         print(f"    drops {render.drops(found['drops'])}")
+    mask(found["mask"])
     print()
     members(found["members"])
+
+
+def mask(found: MaskResource) -> None:
+    """Print the transmission mask: who encrypts for whom, by algorithm and direction."""
+    if not found["seal"] and not found["open"]:
+        print("    IPsec is withdrawn: no verified engine gives it")
+    for direction, lines in (("seal", found["seal"]), ("open", found["open"])):
+        for line in lines:
+            own = f" own {' '.join(line['own'])}" if line["own"] else ""
+            backed = f" backed up {' '.join(line['backed'])}" if line["backed"] else ""
+            print(f"    {direction} {line['algorithm']}:{own}{backed}")
 
 
 def members(found: Sequence[MemberResource]) -> None:
     """Print members."""
     render.table(
-        ("member", "state", "role", "receiver", "engine", "rx packets", "tx packets", "drops"),
+        (
+            "member", "state", "role", "receiver", "engine", "heard", "probes", "tx errors",
+            "rx packets", "tx packets", "drops",
+        ),
         (
             (
                 one["ifname"],
                 one["operstate"],
-                one["role"],
+                one["role"] + (f", held {one['held_ms']} ms" if one["held_ms"] else ""),
                 "yes" if one["receiver"] else "",
                 one["engine"] or "none, backed up by the team",
+                "yes" if one["heard"] else "no",
+                f"{one['probes']['heard']}/{one['probes']['sent']}",
+                str(one["tx_errors"]),
                 str(one["stats64"]["rx"]["packets"]),
                 str(one["stats64"]["tx"]["packets"]),
                 render.drops(one["drops"]),
             )
             for one in found
         ),
-    )
+    )  # fmt: skip
 
 
 def features(found: Sequence[FeatureResource]) -> None:
-    """Print features, a line each, as ``ethtool -k`` does, with who provides what."""
-    for one in found:
-        fixed = " [fixed]" if one["fixed"] else ""
-        providers = f"  ({', '.join(one['providers'])})" if one["providers"] else ""
-        reason = f"  {one['reason']}" if one["reason"] else ""
-        print(f"{one['feature']}: {one['value']}{fixed}{providers}{reason}")
+    """Print features, a line each, as ``ethtool -k`` does, and how far their providers got."""
+    render.table(
+        ("feature", "advertised by", "accepted", "verified", "why"),
+        (
+            (
+                f"{one['feature']}: {one['value']}{' [fixed]' if one['fixed'] else ''}",
+                *columns(one),
+                one["reason"],
+            )
+            for one in found
+        ),
+    )
 
 
 def engines(found: Sequence[EngineResource]) -> None:
@@ -93,6 +130,21 @@ def engines(found: Sequence[EngineResource]) -> None:
             for one in found
         ),
     )  # fmt: skip
+    for one in found:
+        _trouble(one)
+
+
+def _trouble(one: EngineResource) -> None:
+    """Print what is known against an engine, and which of its tests failed."""
+    failed = [test for test in one["tests"] if not test["passed"]]
+    if one["evidence"]:
+        since = f" since {one['since'] / 1e9:.6f}" if one["since"] is not None else ""
+        again = f", tested again at {one['retest'] / 1e9:.6f}" if one["retest"] is not None else ""
+        print(f"{one['name']}: {one['health']}{since}{again}")
+    for line in one["evidence"]:
+        print(f"    {line}")
+    for test in failed:
+        print(f"{one['name']}: {test['algorithm']} {test['direction']} failed: {test['evidence']}")
 
 
 def _rate(one: EngineResource) -> str:

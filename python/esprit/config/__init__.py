@@ -9,7 +9,7 @@ The single tables are for requests to a running team, which say the same in the 
 """
 
 from esprit.config.difference import Change, Difference, diff
-from esprit.config.files import engine, load, load_all, member, policy, read, sa
+from esprit.config.files import engine, load, load_all, member, policy, read, sa, settings
 
 __all__ = [
     "Change",
@@ -22,4 +22,5 @@ __all__ = [
     "policy",
     "read",
     "sa",
+    "settings",
 ]

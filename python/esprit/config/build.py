@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_network
+from types import MappingProxyType
 
 from esprit.config.schema import (
     EngineTable,
     FileTable,
     MemberTable,
     PolicyTable,
+    ProbeTable,
     RouteTable,
+    RuleTable,
     SaTable,
+    SettingsTable,
     TeamTable,
 )
+from esprit.model.event import SettingsChanged
 from esprit.model.key import Key
 from esprit.model.security import Policy, SecurityAssociation, UdpEncap
 from esprit.model.spec import (
     ALGORITHMS,
     EngineSpec,
     MemberSpec,
+    ProbeSpec,
     RouteSpec,
     TeamConfig,
     TeamSpec,
 )
 
 
-def team(table: TeamTable) -> TeamSpec:
-    """The team that a table describes."""
+def team(table: TeamTable, asked: ProbeTable) -> TeamSpec:
+    """The team that its table and that of its probing describe."""
     return TeamSpec(
         name=table.name,
         mode=table.mode,
         failback=table.failback,
+        failback_delay_ns=table.failback_delay,
+        preferred=table.preferred,
+        up_delay_ns=table.up_delay,
+        down_delay_ns=table.down_delay,
+        headroom=table.headroom,
+        receive=table.receive,
+        verify_every=table.verify,
+        probe=probe(asked),
+        allow=tuple(_rule(rule) for rule in table.allow),
+        deny=tuple(_rule(rule) for rule in table.deny),
         software=table.software,
         delivery=table.delivery,
         source_mac=table.mac,
@@ -39,6 +56,41 @@ def team(table: TeamTable) -> TeamSpec:
         addresses=tuple(table.address),
         routes=tuple(_route(route) for route in table.route),
     )
+
+
+def probe(table: ProbeTable) -> ProbeSpec:
+    """How members are probed."""
+    return ProbeSpec(
+        every_ns=table.every if table.enabled else 0,
+        miss=table.miss,
+        of=table.of,
+        hold_ns=table.hold,
+        targets=tuple(table.target),
+    )
+
+
+def settings(table: SettingsTable) -> SettingsChanged:
+    """What changes of a running team."""
+    return SettingsChanged(
+        mode=table.mode,
+        software=table.software,
+        failback=table.failback,
+        failback_delay_ns=table.failback_delay,
+        preferred=table.preferred,
+        up_delay_ns=table.up_delay,
+        down_delay_ns=table.down_delay,
+        headroom=table.headroom,
+        receive=table.receive,
+        verify_every=table.verify,
+        probe=None if table.probe is None else probe(table.probe),
+        delivery=table.delivery,
+        source_mac=table.mac,
+    )
+
+
+def _rule(table: RuleTable) -> Mapping[str, str]:
+    """A rule as the inventory reads it: patterns by field."""
+    return MappingProxyType(table.model_dump(exclude_none=True))
 
 
 def _route(table: RouteTable) -> RouteSpec:
@@ -122,7 +174,7 @@ def config(table: FileTable, *, source: str, keys: tuple[Key, ...]) -> TeamConfi
     """All that a file says; ``keys`` are those of its SAs, in their order."""
     return TeamConfig(
         source=source,
-        team=team(table.team),
+        team=team(table.team, table.probe),
         members=tuple(member(found) for found in table.member),
         engines=tuple(engine(found) for found in table.engine),
         sas=tuple(sa(found, key) for found, key in zip(table.sa, keys, strict=True)),

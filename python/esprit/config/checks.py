@@ -55,6 +55,12 @@ def _names(config: TeamConfig) -> Iterator[Fault]:
 def _members(config: TeamConfig) -> Iterator[Fault]:
     if any(member.interface == config.team.name for member in config.members):
         yield "team.name", f"{config.team.name} is a member too; choose another name for the team"
+    interfaces = {member.interface for member in config.members}
+    if config.team.preferred is not None and config.team.preferred not in interfaces:
+        yield (
+            "team.preferred",
+            f"{config.team.preferred} is no member; {_name_one(interfaces)}",
+        )
     if not any(member.carry for member in config.members):
         yield "member", "no member may carry traffic; remove carry = false from one"
     for engine in config.engines:

@@ -19,10 +19,12 @@ from esprit.config.schema import (
     MemberTable,
     PolicyTable,
     SaTable,
+    SettingsTable,
     Table,
 )
 from esprit.config.values import KeyText
 from esprit.errors import ConfigInvalid, ConfigSyntax, ConfigUnreadable, KeyExposed
+from esprit.model.event import SettingsChanged
 from esprit.model.key import Key
 from esprit.model.security import Policy, SecurityAssociation
 from esprit.model.spec import EngineSpec, MemberSpec, TeamConfig
@@ -80,6 +82,15 @@ def member(table: Mapping[str, object], *, source: str = "member") -> MemberSpec
         ConfigInvalid: keys or values are wrong.
     """
     return build.member(_one(MemberTable, table, source, "member"))
+
+
+def settings(table: Mapping[str, object], *, source: str = "team") -> SettingsChanged:
+    """Check what a request wants changed of a running team.
+
+    Raises:
+        ConfigInvalid: keys or values are wrong.
+    """
+    return build.settings(_one(SettingsTable, table, source, "settings"))
 
 
 def engine(table: Mapping[str, object], *, source: str = "engine") -> EngineSpec:

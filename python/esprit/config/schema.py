@@ -23,15 +23,34 @@ from esprit.config.values import (
     Ports,
     Protocol,
     Rate,
+    Sampling,
     Size,
     Spi,
     fault,
 )
 from esprit.model.security import REPLAY_WINDOW_DEFAULT, REPLAY_WINDOW_MAX, REPLAY_WINDOW_MIN
-from esprit.model.words import Action, Direction, Failback, ModeName, SaMode, Software
+from esprit.model.words import (
+    Action,
+    Delivery,
+    Direction,
+    Failback,
+    ModeName,
+    Receive,
+    SaMode,
+    Software,
+)
 
 #: The least MTU by which every host takes IPv4 (RFC 791), and the most that a TAP takes.
 MTU_MIN, MTU_MAX = 576, 65521
+
+#: Probes more often than this would cost a gigabit link's worker more than they find out.
+PROBE_MIN_NS = 1_000_000
+
+#: Delays up to an hour: what is longer is no delay but a decision for an operator.
+Delay = Annotated[Duration, Field(le=3_600_000_000_000)]
+
+#: At 1 the active member's own traffic takes twice its time, which is no spare resource any more.
+Headroom = Annotated[float, Field(ge=0, le=1)]
 
 _ASIC_KEYS = (
     "rate",
@@ -59,12 +78,6 @@ class Table(BaseModel):
         hide_input_in_errors=True,
         arbitrary_types_allowed=True,
     )
-
-
-def _delivery(value: object) -> object:
-    if value in ("direct", "auto"):
-        raise fault(f'"{value}" does not exist yet', 'write "return", or leave it out')
-    return value
 
 
 def _mac_of_what(value: object) -> object:
@@ -104,6 +117,49 @@ class RouteTable(Table):
         return self
 
 
+class RuleTable(Table):
+    """A rule on interfaces: patterns, all of which have to match."""
+
+    interface: str | None = Field(None, description="its name")
+    kind: str | None = Field(None, description="physical, or what kind of virtual one")
+    driver: str | None = Field(None, description="the kernel's driver")
+    bus: str | None = Field(None, description="its place on the bus")
+    vendor: str | None = Field(None, description="PCI vendor, such as 0x8086")
+    device: str | None = Field(None, description="PCI device")
+    subsystem: str | None = Field(None, description="PCI subsystem, vendor:device")
+    revision: str | None = Field(None, description="PCI revision")
+    firmware: str | None = Field(None, description="firmware version")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            raise fault("matches nothing", 'name a field, such as driver = "ixgbe*"')
+        return self
+
+
+class ProbeTable(Table):
+    """How a member is found that is up and hears nothing."""
+
+    enabled: bool = Field(True, description="false: members are not probed")
+    every: Duration = Field(100_000_000, le=10_000_000_000, description="between two probes")
+    miss: int = Field(3, ge=1, le=64, description="deaf is a member that missed so many")
+    of: int = Field(5, ge=1, le=64, description="of the last so many")
+    hold: Duration = Field(
+        1_000_000_000, le=3_600_000_000_000, description="it hears again after so long without miss"
+    )
+    target: Annotated[list[Address], BeforeValidator(_one_or_more)] = Field(
+        default_factory=list, description="neighbours that are asked besides"
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.miss > self.of:
+            raise fault("can never miss more than it asks", "write miss no larger than of")
+        if 0 < self.every < PROBE_MIN_NS:
+            raise fault("probes more often than every millisecond", 'write every = "1ms" or more')
+        return self
+
+
 class TeamTable(Table):
     """The team and its virtual NIC."""
 
@@ -112,14 +168,31 @@ class TeamTable(Table):
         "active-backup", description="one member carries traffic, or all"
     )
     failback: Failback = Field(
-        "never", description="whether a member of higher priority takes the traffic back"
+        "never", description="whether a better member takes the traffic back from one that works"
+    )
+    failback_delay: Delay = Field(0, description="for how long it must have been fit to carry")
+    preferred: InterfaceName | None = Field(
+        None, description="the member that is preferred whatever the priorities say"
+    )
+    up_delay: Delay = Field(0, description="for how long a member stays back that returns")
+    down_delay: Delay = Field(0, description="for how long a link is down before it has fallen")
+    headroom: Headroom = Field(
+        0.1, description="how much longer the active member's traffic may wait for others' work"
+    )
+    receive: Receive = Field("single", description="who receives unicast in balance-alb")
+    verify: Sampling = Field(
+        1000, description="sealed jobs that are opened again: sample:1/1000, all, off"
+    )
+    allow: list[RuleTable] = Field(
+        default_factory=list, description="interfaces that may be members; any if left out"
+    )
+    deny: list[RuleTable] = Field(
+        default_factory=list, description="interfaces that may not, whatever is allowed"
     )
     software: Software = Field(
         "overflow", description="when engines that cost host processor time work"
     )
-    delivery: Annotated[Literal["return"], BeforeValidator(_delivery)] = Field(
-        "return", description="how sealed packets reach the wire"
-    )
+    delivery: Delivery = Field("return", description="how sealed packets reach the wire")
     mac: Annotated[Literal["team", "member"] | None, BeforeValidator(_mac_of_what)] = Field(
         None, description="whose address carrying members send; the mode's own if left out"
     )
@@ -129,6 +202,26 @@ class TeamTable(Table):
         default_factory=list, description="assigned to the virtual NIC"
     )
     route: list[RouteTable] = Field(default_factory=list, description="set over the virtual NIC")
+
+
+class SettingsTable(Table):
+    """What can be changed of a running team, as ``[team]`` has it."""
+
+    mode: Annotated[ModeName | None, BeforeValidator(_mode)] = None
+    failback: Failback | None = None
+    failback_delay: Delay | None = None
+    preferred: Literal[""] | InterfaceName | None = Field(
+        None, description="the preferred member; empty: none"
+    )
+    up_delay: Delay | None = None
+    down_delay: Delay | None = None
+    headroom: Headroom | None = None
+    receive: Receive | None = None
+    verify: Sampling | None = None
+    software: Software | None = None
+    delivery: Delivery | None = None
+    mac: Annotated[Literal["team", "member"] | None, BeforeValidator(_mac_of_what)] = None
+    probe: ProbeTable | None = None
 
 
 class EngineTable(Table):
@@ -146,8 +239,8 @@ class EngineTable(Table):
     memory: Size | None = Field(None, description="asic: bytes in flight")
     sa_slots: int | None = Field(None, ge=1, le=1 << 24, description="asic: keys it holds")
     key_install: Duration | None = Field(None, description="asic: time to install a key")
-    algorithms: list[Literal["aes-128-gcm-16", "aes-256-gcm-16"]] | None = Field(
-        None, min_length=1, description="asic: what it can do"
+    algorithms: list[Literal["aes-128-gcm-16", "aes-256-gcm-16", "chacha20-poly1305"]] | None = (
+        Field(None, min_length=1, description="asic: what it can do")
     )
     lookaside: bool | None = Field(None, description="asic: takes a job and gives it back")
     inline: bool | None = Field(None, description="asic: works on its own NIC's traffic")
@@ -256,6 +349,7 @@ class FileTable(Table):
     """A whole file."""
 
     team: TeamTable
+    probe: ProbeTable = Field(default_factory=lambda: ProbeTable.model_validate({}))
     member: list[MemberTable] = Field(min_length=1)
     engine: list[EngineTable] = Field(default_factory=list)
     sa: list[SaTable] = Field(default_factory=list)
@@ -267,6 +361,11 @@ PLACES: dict[tuple[str, ...], type[Table]] = {
     (): FileTable,
     ("team",): TeamTable,
     ("team", "route"): RouteTable,
+    ("team", "allow"): RuleTable,
+    ("team", "deny"): RuleTable,
+    ("probe",): ProbeTable,
+    ("settings",): SettingsTable,
+    ("settings", "probe"): ProbeTable,
     ("member",): MemberTable,
     ("member", "engine"): EngineTable,
     ("engine",): EngineTable,
@@ -280,8 +379,11 @@ __all__ = [
     "FileTable",
     "MemberTable",
     "PolicyTable",
+    "ProbeTable",
     "RouteTable",
+    "RuleTable",
     "SaTable",
+    "SettingsTable",
     "Table",
     "TeamTable",
 ]

@@ -88,8 +88,20 @@ def rate(value: object) -> int:
 
 
 def duration(value: object) -> int:
-    """Nanoseconds, from text with a unit: "20us", "5ms"."""
+    """Nanoseconds, from text with a unit: "20us", "5ms"; a bare 0 is no time in any unit."""
+    if value in (0, "0") and not isinstance(value, bool):
+        return 0
     return _scaled(value, _NANOSECONDS, 'write a time with its unit, such as "20us" or "5ms"')
+
+
+def sampling(value: object) -> int:
+    """Of how many sealed jobs one is opened again: 1 is all, 0 is none."""
+    if value in ("all", "off"):
+        return 1 if value == "all" else 0
+    match = re.fullmatch(r"sample:1/([1-9]\d{0,8})", value) if isinstance(value, str) else None
+    if match is None:
+        raise fault("is no way to verify", 'write "sample:1/1000", "all" or "off"')
+    return int(match[1])
 
 
 def size(value: object) -> int:
@@ -258,6 +270,7 @@ def key(value: object) -> Key:
 
 Rate = Annotated[int, BeforeValidator(rate)]
 Duration = Annotated[int, BeforeValidator(duration)]
+Sampling = Annotated[int, BeforeValidator(sampling)]
 Size = Annotated[int, BeforeValidator(size)]
 InterfaceName = Annotated[str, BeforeValidator(interface_name)]
 ObjectName = Annotated[str, BeforeValidator(object_name)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from esprit.control.netlink import IpAddress
     from esprit.control.team import RunningTeam
     from esprit.model import RouteSpec
+
+#: As long as the data plane's keyed hash takes it.
+PROBE_KEY_BYTES = 16
 
 _log = logging.getLogger("esprit")
 
@@ -39,7 +43,7 @@ async def check(team: RunningTeam, *, force: bool) -> None:
     if team.name in team.host.taken:
         raise Conflict(team.name, "is in use twice", remedy="give the team another name")
     for member in team.wanted.members:
-        await membership.check(team.host, team.name, member.interface, force=force)
+        await membership.check(team.host, team.spec, member.interface, force=force)
 
 
 def _adopted(team: RunningTeam) -> bool:
@@ -75,6 +79,7 @@ async def start(team: RunningTeam, *, force: bool) -> None:
         await team.upkeep.size()
         team.put_in_force(decide(team.state))
         transaction.on_failure("plan", team.close_doors)
+        transaction.on_failure("applications", lambda: host.ended(team.id))
         await transaction.do(Up(interface=team.name))
         for address in team.spec.addresses:
             await transaction.do(OwnAddress(interface=team.name, address=str(address)))
@@ -150,6 +155,7 @@ async def stop(team: RunningTeam) -> list[str]:
 
 async def _remove_from_plane(team: RunningTeam) -> None:
     team.host.watchers.remove(team.pool_changed)
+    team.host.ended(team.id)
     team.host.plane.team_remove(team.id, destroy=True)
     for engine in team.host.engines():
         if engine.team == team.name:
@@ -184,6 +190,8 @@ async def _make_interface(team: RunningTeam, transaction: Transaction) -> None:
         team.spec.to_native(id=team.id, mac=team.mac, mtu=team.mtu, adopt=before is not None)
     )
     transaction.on_failure(team.name, lambda: host.plane.team_remove(team.id, destroy=not adopt))
+    # Made anew at each start, and known to nobody else: no neighbour can forge a probe.
+    host.plane.probe_key(team.id, secrets.token_bytes(PROBE_KEY_BYTES))
     host.taken[team.name] = team.name
     transaction.on_failure(team.name, lambda: host.give_back(team.name))
     team.index = made["ifindex"]

@@ -2,9 +2,10 @@
 
 import ipaddress
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from esprit.control.identity import identity, refusal
 from esprit.control.netlink import IpAddress, Link, Netlink
 from esprit.errors import (
     InterfaceCarriesDefaultRoute,
@@ -16,17 +17,26 @@ from esprit.errors import (
 )
 
 
-async def check_member(netlink: Netlink, interface: str, *, force: bool = False) -> Link:
+async def check_member(
+    netlink: Netlink,
+    interface: str,
+    *,
+    force: bool = False,
+    allow: Sequence[Mapping[str, str]] = (),
+    deny: Sequence[Mapping[str, str]] = (),
+) -> Link:
     """Return the interface, if a team may have it.
 
     Args:
         netlink: the socket to ask by.
         interface: its name.
         force: take it even if the operator's own way in goes by it.
+        allow: the team's rules on what may be a member; anything if there is none.
+        deny: its rules on what may not.
 
     Raises:
         InterfaceMissing: there is none of that name.
-        InterfaceUnfit: it is the loopback.
+        InterfaceUnfit: it is the loopback, or the team's rules refuse it.
         InterfaceEnslaved: a bridge, bond or team has it.
         InterfaceCarriesDefaultRoute: the default route goes by it.
         InterfaceCarriesSession: the caller's SSH session goes by it.
@@ -37,6 +47,12 @@ async def check_member(netlink: Netlink, interface: str, *, force: bool = False)
         raise InterfaceMissing(interface)
     if link.loopback or not link.mac:
         raise InterfaceUnfit(interface)
+    if allow or deny:
+        refused = refusal(identity(link), allow, deny)
+        if refused is not None:
+            raise InterfaceUnfit(
+                interface, refused, remedy="see `esprit inventory`, or change the team's rules"
+            )
     if link.master is not None:
         master = await netlink.link_at(link.master)
         name = master.name if master else f"interface {link.master}"

@@ -6,10 +6,14 @@ from esprit.errors import ExtensionUnusable
 
 if TYPE_CHECKING:
     from esprit._native import (
+        Drop,
         EngineSpec,
         EngineVerified,
         Event,
+        Explanation,
         FaultName,
+        Flow,
+        Grants,
         MemberAdded,
         MemberSpec,
         Plan,
@@ -57,8 +61,23 @@ class DataPlane(Protocol):
     def engine_reset(self, engine: int) -> "EngineVerified":
         """Reset an engine, test and admit it again."""
 
+    def engine_verify(self, engine: int) -> "EngineVerified":
+        """Test an engine as it is, and admit it again."""
+
     def engine_fault(self, engine: int, fault: "FaultName", value: int = 0) -> None:
         """Inject a fault into a simulated engine."""
+
+    def probe_key(self, team: int, key: bytes) -> None:
+        """Give a team the key of its probe frames."""
+
+    def applications(self, grants: "Grants") -> None:
+        """Say what engines may do for applications' tasks."""
+
+    def explain(self, team: int, flow: "Flow") -> "Explanation":
+        """Say what would become of a packet, and why."""
+
+    def last_drop(self, team: int) -> "Drop | None":
+        """Return the last packet of a team that was dropped."""
 
     def publish(self, plan: "Plan") -> int:
         """Put a Plan in force."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,10 +18,14 @@ from esprit.model import (
     EngineSpec,
     EngineState,
     Key,
+    Plan,
     Rate,
     SecurityAssociation,
+    Test,
 )
 from esprit.model.event import EngineJoined, EngineLeft, Event
+from esprit.modes.applications import Applications, applications
+from esprit.verify import Evidence
 
 if TYPE_CHECKING:
     from esprit._native import EngineVerified
@@ -105,8 +110,15 @@ class RunningEngine:
                 )
                 for rate in self.verified["rates"]
             ),
+            tests=tuple(Test(**test) for test in self.verified.get("tests", ())),
             latency_ns=self.latency_ns,
+            seal=self._proved("seal"),
+            open=self._proved("open"),
         )
+
+    def _proved(self, direction: str) -> bool:
+        """Whether a test of any algorithm in this direction passed."""
+        return any(rate["direction"] == direction for rate in self.verified["rates"])
 
 
 @dataclass(slots=True)
@@ -121,7 +133,11 @@ class Host:
     taken: dict[str, str] = field(default_factory=dict)
     # Told when an engine joins or leaves the pool: every team's Plan may name it.
     watchers: list[Callable[[Event], None]] = field(default_factory=list)
+    #: What is known against engines.
+    evidence: Evidence = field(default_factory=Evidence)
     _engines: dict[str, RunningEngine] = field(default_factory=dict)
+    _plans: dict[int, Plan] = field(default_factory=dict)
+    _applications: Applications = field(default_factory=Applications)
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def new_id(self) -> int:
@@ -175,13 +191,27 @@ class Host:
             NotFound: there is none of that name.
             EngineRefused: a test failed; the engine stays out of every Plan.
         """
+        return await self._tested(name, self.plane.engine_reset)
+
+    async def verify_engine(self, name: str) -> RunningEngine:
+        """Test an engine as it is, and admit it again.
+
+        Raises:
+            NotFound: there is none of that name.
+            EngineRefused: nothing passed; the engine stays out of every Plan.
+        """
+        return await self._tested(name, self.plane.engine_verify)
+
+    async def _tested(self, name: str, test: "Callable[[int], EngineVerified]") -> RunningEngine:
         engine = self.engine(name)
         self._tell(EngineLeft(engine=engine.id))
         try:
-            engine.verified = await asyncio.to_thread(self.plane.engine_reset, engine.id)
-        except EngineRefused:
+            engine.verified = await asyncio.to_thread(test, engine.id)
+        except EngineRefused as error:
+            self.evidence.note(name, "refused", time.monotonic_ns(), {"by": error.message})
             self._tell(EngineJoined(engine=replace(engine.state(), health="failed")))
             raise
+        self.evidence.clear(name)
         self._tell(EngineJoined(engine=engine.state()))
         return engine
 
@@ -191,6 +221,25 @@ class Host:
         self._tell(EngineLeft(engine=engine.id))
         self.plane.engine_remove(engine.id)
         del self._engines[name]
+        self.evidence.clear(name)
+
+    # applications
+
+    def published(self, plan: Plan) -> None:
+        """A team's Plan is in force: what applications may use follows from all of them."""
+        self._plans[plan.team] = plan
+        self._grant_applications()
+
+    def ended(self, team: int) -> None:
+        """A team has no Plan any more."""
+        if self._plans.pop(team, None) is not None:
+            self._grant_applications()
+
+    def _grant_applications(self) -> None:
+        granted = applications(self._plans.values())
+        if granted != self._applications:
+            self._applications = granted
+            self.plane.applications(granted.to_native())
 
     def _tell(self, event: Event) -> None:
         for watcher in self.watchers:

@@ -6,10 +6,11 @@ from esprit.control import ethtool
 from esprit.control.apply import Transaction, put_back
 from esprit.control.checks import check_member
 from esprit.control.host import Host
+from esprit.control.identity import Mark, mark
 from esprit.control.netlink import Link
 from esprit.control.steps import Feature, Shut, Up
-from esprit.errors import Conflict, EspritError
-from esprit.model import MemberSpec, MemberState
+from esprit.errors import Conflict, EspritError, InterfaceMissing
+from esprit.model import MemberSpec, MemberState, TeamSpec
 from esprit.model.words import Link as Wire
 
 # A member's receive buffer should hold as many super-frames of 64 KiB as a worker takes in two
@@ -27,6 +28,7 @@ class RunningMember:
     mac: str
     mtu: int
     up: bool
+    mark: Mark
     rcvbuf: int = 0
     engine: str | None = None
 
@@ -40,10 +42,11 @@ class RunningMember:
             carry=self.spec.carry,
             priority=self.spec.priority,
             weight=self.spec.weight,
+            speed=ethtool.speed(self.spec.interface),
         )
 
 
-async def check(host: Host, team: str, interface: str, *, force: bool) -> Link:
+async def check(host: Host, team: TeamSpec, interface: str, *, force: bool) -> Link:
     """Return the interface, if this team may have it; nothing is changed.
 
     Raises:
@@ -57,7 +60,9 @@ async def check(host: Host, team: str, interface: str, *, force: bool) -> Link:
             f"belongs to {owner} already",
             remedy="an interface can be in one team, once",
         )
-    return await check_member(host.netlink, interface, force=force)
+    return await check_member(
+        host.netlink, interface, force=force, allow=team.allow, deny=team.deny
+    )
 
 
 async def take(
@@ -73,7 +78,9 @@ async def take(
     for feature, on in ethtool.wanted_changes(name):
         await transaction.do(Feature(interface=name, feature=feature, on=on))
     link = await host.netlink.link(name)
-    if link is not None and not link.up:
+    if link is None:
+        raise InterfaceMissing(name)
+    if not link.up:
         await transaction.do(Up(interface=name))
     opened = host.plane.member_add({"id": number, "team": team_id, "interface": name})
     transaction.on_failure(f"member {name}", lambda: host.plane.member_remove(number))
@@ -84,6 +91,7 @@ async def take(
         mac=opened["mac"],
         mtu=opened["mtu"],
         up=opened["up"],
+        mark=mark(link),
         rcvbuf=opened["rcvbuf"],
     )
 
@@ -106,3 +114,15 @@ async def give_back(host: Host, team: str, interface: str) -> None:
             f"could not be put back: {'; '.join(failed)}",
             remedy="the next start of esprit tries again",
         )
+
+
+async def let_go(host: Host, team: str, interface: str) -> None:
+    """Strike out what was set on an interface that is gone, or has another name now.
+
+    Nothing of it is undone: what bears the name now, if anything, is not what it was set on.
+    """
+    for step in list(host.journal.teams.get(team, [])):
+        if getattr(step, "interface", None) == interface:
+            if isinstance(step, Shut):
+                await step.undo(host.netlink)
+            host.journal.forget(team, step)

@@ -11,6 +11,8 @@ from esprit.model.event import (
     NumbersExhausted,
     Panicked,
     PortLost,
+    Probed,
+    SendingFailed,
     TookOver,
     Unknown,
 )
@@ -34,6 +36,10 @@ def narrate(
             if number != team:
                 return None
             return {"from": members.get(lost), "to": members.get(heir or 0)}
+        case Probed(member=member, heard=heard):
+            return None if member not in members else {"member": members[member], "heard": heard}
+        case SendingFailed(member=member, count=count):
+            return None if member not in members else {"member": members[member], "count": count}
         case PortLost(member=member):
             return None if member not in members else {"member": members[member]}
         case EngineReported(engine=engine, what=what, details=details):

@@ -49,7 +49,11 @@ _DUMP_ATTEMPTS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A network interface as the kernel has it now."""
+    """A network interface as the kernel has it now.
+
+    ``permanent`` is the address that is burnt in, ``bus`` the device's place on its bus; a
+    virtual interface has neither.
+    """
 
     index: int
     name: str
@@ -61,6 +65,8 @@ class Link:
     kind: str | None
     master: int | None
     gso_max_size: int | None
+    permanent: str | None = None
+    bus: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,7 +307,13 @@ def _link(message: _Message) -> Link | None:
         kind=None if kind is None else str(kind),
         master=None if not master else int(master),
         gso_max_size=None if size is None else int(size),
+        permanent=_text(message.get("perm_address")),
+        bus=_text(message.get("parent_dev_name")),
     )
+
+
+def _text(value: object) -> str | None:
+    return str(value) if value else None
 
 
 def _address(message: _Message) -> Address | None:

@@ -285,6 +285,19 @@ class Securing:
         self._host.plane.sa_delete(running.id)
         self._host.keys.release(running.sa, running.mark)
 
+    def move(self, old: str, new: str) -> None:
+        """Let SAs that named one member name another, which has taken its place."""
+        moved = [running for running in self.sas if running.sa.member == old]
+        for running in moved:
+            running.sa = replace(running.sa, member=new)
+        try:
+            if moved:
+                self._push_policies()
+        except BaseException:
+            for running in moved:
+                running.sa = replace(running.sa, member=old)
+            raise
+
     # policies
 
     def add_policy(self, policy: Policy, *, before: str | None = None) -> None:

@@ -15,10 +15,12 @@ from esprit import config
 from esprit.control import bringup
 from esprit.control import members as membership
 from esprit.control.apply import Transaction
+from esprit.control.explain import Explaining, flow
 from esprit.control.host import Host, RunningEngine
 from esprit.control.members import RunningMember
 from esprit.control.narrate import narrate
 from esprit.control.securing import Securing
+from esprit.control.swap import Swaps
 from esprit.control.upkeep import Upkeep
 from esprit.control.view import View
 from esprit.errors import (
@@ -34,12 +36,17 @@ from esprit.model.event import (
     SettingsChanged,
 )
 from esprit.model.words import ModeName
-from esprit.modes import MODES, decide
+from esprit.modes import MODES, decide, observe
 from esprit.modes.base import Decision
 
 if TYPE_CHECKING:
     from esprit._native import FaultName, Plan
-    from esprit.daemon.resources import EventResource, Scalar
+    from esprit.daemon.resources import (
+        DropResource,
+        EventResource,
+        ExplanationResource,
+        Scalar,
+    )
 
 Table = Mapping[str, object]
 
@@ -66,16 +73,11 @@ class RunningTeam:
         self._emit = emit
         self._told_protected = True
         self.upkeep = Upkeep(self)
+        self.swaps = Swaps(self)
         self.securing.next_hop_of = self.upkeep.next_hop
-        self.state = TeamState(
-            id=self.id,
-            name=self.spec.name,
-            mode=self.spec.mode,
-            software=self.spec.software,
-            failback=self.spec.failback,
-            delivery=self.spec.delivery,
-            source_mac=self.spec.source_mac,
-        )
+        self.state = TeamState.begin(self.id, self.spec)
+        #: When time alone will change the Plan.
+        self.deadline: int | None = None
 
     @property
     def name(self) -> str:
@@ -90,6 +92,22 @@ class RunningTeam:
     def view(self) -> View:
         """Everything there is to show, as of now."""
         return View(self, self.host.plane.snapshot())
+
+    def explain(self, query: Mapping[str, str]) -> "ExplanationResource":
+        """What would become of a packet, and why.
+
+        Raises:
+            BadRequest: the query describes no packet.
+        """
+        return Explaining(self).flow(flow(query))
+
+    def last_drop(self) -> "DropResource":
+        """The last packet that was dropped.
+
+        Raises:
+            NotFound: none was.
+        """
+        return Explaining(self).last_drop()
 
     async def start(self, *, force: bool) -> None:
         """Come up, wholly or not at all.
@@ -126,14 +144,15 @@ class RunningTeam:
 
     async def admit(self, transaction: Transaction, spec: EngineSpec, member: int | None) -> str:
         """Test an engine and admit it to the pool; returns its name."""
-        await self.host.add_engine(spec, team=self.name, member=member)
+        engine = await self.host.add_engine(spec, team=self.name, member=member)
+        self._tell_tests(engine)
         transaction.on_failure(f"engine {spec.name}", lambda: self.host.remove_engine(spec.name))
         return spec.name
 
     async def add_member(self, table: Table, *, force: bool) -> None:
         """Add a member to the running team, as a ``[[member]]`` describes it."""
         spec = config.member(table)
-        await membership.check(self.host, self.name, spec.interface, force=force)
+        await membership.check(self.host, self.spec, spec.interface, force=force)
         before = self.state
         try:
             async with Transaction(self.host.netlink, self.host.journal, self.name) as transaction:
@@ -144,21 +163,40 @@ class RunningTeam:
             self.state = replace(before, plan=self.state.plan)
             self.put_in_force(decide(self.state))
             raise
+        self.upkeep.members_changed()
         self.say("member-added", member=spec.interface)
 
     async def remove_member(self, interface: str) -> None:
         """Take a member out of the running team and give its interface back."""
-        member = self.member(interface)
+        if self.swaps.forget(interface):
+            return
+        await self.detach(self.member(interface))
+        self.say("member-removed", member=interface)
+
+    async def detach(self, member: RunningMember, *, gone: bool = False) -> None:
+        """Take a member apart, once a Plan without it is in force; what it holds is drained.
+
+        Args:
+            member: The member.
+            gone: Its interface is no more; what may bear its name now is left alone.
+        """
+        interface = member.spec.interface
         self.apply(MemberLeft(member=member.id))
         # From here on nothing uses it: the worker has acknowledged a Plan without it.
         self.host.plane.member_remove(member.id)
         if member.engine is not None:
             self.host.remove_engine(member.engine)
+            self.upkeep.retests.forget(member.engine)
         del self.members[interface]
         self.host.give_back(interface)
+        self.upkeep.members_changed()
         await self.upkeep.size()
-        await membership.give_back(self.host, self.name, interface)
-        self.say("member-removed", member=interface)
+        put_back = membership.let_go if gone else membership.give_back
+        await put_back(self.host, self.name, interface)
+
+    async def replace_member(self, old: str, table: Table, *, force: bool) -> None:
+        """Put a member in the place of another: the new one in first, then the old one out."""
+        await self.swaps.replace(old, table, force=force)
 
     def member(self, interface: str) -> RunningMember:
         """The member on that interface.
@@ -171,15 +209,6 @@ class RunningTeam:
         except KeyError:
             raise NotFound(f"member {interface}") from None
 
-    async def rejoin(self, member: RunningMember) -> None:
-        """Rebuild the port of a member whose interface was deleted and is there again."""
-        async with Transaction(self.host.netlink, self.host.journal, self.name) as transaction:
-            opened = await membership.take(self.host, transaction, self.id, member.spec, member.id)
-        opened.engine = member.engine
-        self.members[member.spec.interface] = opened
-        self.apply(MemberJoined(member=opened.state()))
-        self.say("member-rejoined", member=member.spec.interface)
-
     # the mode and engines
 
     async def set_mode(self, mode: str) -> None:
@@ -190,11 +219,23 @@ class RunningTeam:
         self.apply(SettingsChanged(mode=known[mode]))
         self.say("mode", mode=mode)
 
+    async def change(self, table: Table) -> None:
+        """Change settings of the running team, as ``[team]`` and ``[probe]`` have them."""
+        changed = config.settings(table)
+        if changed.preferred and changed.preferred not in self.members:
+            raise NotFound(f"member {changed.preferred}")
+        targets = None if changed.probe is None else changed.probe.targets
+        self.apply(changed)
+        if targets is not None:
+            self.upkeep.members_changed()
+        self.say("settings", **{key: str(value) for key, value in table.items()})
+
     async def add_engine(self, table: Table) -> RunningEngine:
         """Add an engine that belongs to no member, as an ``[[engine]]`` describes it."""
         spec = config.engine(table)
         engine = await self.host.add_engine(spec, team=self.name, member=None)
         self.say("engine-added", engine=spec.name)
+        self._tell_tests(engine)
         return engine
 
     async def remove_engine(self, name: str) -> None:
@@ -203,19 +244,43 @@ class RunningTeam:
         for member in self.members.values():
             if member.engine == name:
                 member.engine = None
+        self.upkeep.retests.forget(name)
         self.say("engine-removed", engine=name)
 
     async def reset_engine(self, name: str) -> RunningEngine:
         """Reset an engine, test it again and admit it again."""
         engine = await self.host.reset_engine(name)
+        self.upkeep.retests.cancel(name)
         self.say("engine-reset", engine=name)
+        self._tell_tests(engine)
         return engine
+
+    async def verify_engine(self, name: str) -> RunningEngine:
+        """Test an engine as it is, and admit it again if it passes."""
+        engine = await self.host.verify_engine(name)
+        self.upkeep.retests.cancel(name)
+        self.say("engine-verified", engine=name)
+        self._tell_tests(engine)
+        return engine
+
+    def _tell_tests(self, engine: RunningEngine) -> None:
+        """Tell what an engine may not do because its test failed, though others passed."""
+        for test in engine.state().tests:
+            if not test.passed:
+                self.say(
+                    "engine-test-failed",
+                    engine=engine.spec.name,
+                    algorithm=test.algorithm,
+                    direction=test.direction,
+                    evidence=test.evidence,
+                )
 
     async def fault_engine(self, name: str, fault: str, value: int) -> None:
         """Inject a fault into a simulated engine."""
         engine = self.host.engine(name)
         faults: dict[str, FaultName] = {
-            "die": "die", "hang": "hang", "wrong": "wrong", "late": "late", "heal": "heal"
+            "die": "die", "hang": "hang", "wrong": "wrong", "late": "late", "sag": "sag",
+            "stick": "stick", "coalesce": "coalesce", "heal": "heal",
         }  # fmt: skip
         if fault not in faults:
             raise BadRequest(f"fault {fault}", "is unknown", remedy=f"one of {', '.join(faults)}")
@@ -291,19 +356,21 @@ class RunningTeam:
 
     def know(self, event: Event) -> None:
         """Take an event in without a Plan yet; the next one includes it."""
-        self.state = replace(decide(self.state, event).state, plan=self.state.plan)
+        self.state = observe(self.state, _timed(event))
 
     def apply(self, event: Event) -> None:
         """Take an event in, and put the Plan that follows in force."""
-        self.put_in_force(decide(self.state, event))
+        self.put_in_force(decide(self.state, _timed(event)))
 
     def put_in_force(self, decision: Decision) -> None:
         """Publish a Plan, if it says anything new, and tell what changed by it."""
+        self.deadline = decision.deadline
         if not decision.to_publish:
             self.state = replace(decision.state, plan=self.state.plan)
             return
         self.host.plane.publish(decision.plan.to_native())
         self.state = decision.state
+        self.host.published(decision.plan)
         names = self.member_names()
         self.say(
             "plan",
@@ -313,7 +380,9 @@ class RunningTeam:
             receiver=names.get(decision.plan.receiver or 0),
         )
         for notice in decision.notices:
-            if notice.what != "active":
+            if notice.what == "ipsec":
+                self.say("ipsec-offered" if notice.after else "ipsec-withdrawn")
+            elif notice.what != "active":
                 self.say(notice.what, on=bool(notice.after))
         protected = not self.securing.protects or any(
             decision.plan.protects(role.id) for role in decision.plan.members
@@ -338,6 +407,11 @@ class RunningTeam:
         told = narrate(event, self.id, self.member_names(), engines, self.securing.sa_names())
         if told is not None:
             self._emit({"time": event.time, "kind": event.kind, "team": self.name, **told})
+
+
+def _timed(event: Event) -> Event:
+    """An event of ours, with the time that it has not yet."""
+    return event if event.time else replace(event, time=time.monotonic_ns())
 
 
 def _drop(members: dict[str, RunningMember], interface: str) -> None:

@@ -9,23 +9,30 @@ from typing import TYPE_CHECKING
 
 from esprit.control import netfilter
 from esprit.control.announce import announcements
+from esprit.control.asks import asks
+from esprit.control.measure import Measuring
 from esprit.control.mtu import super_frame_limit, team_mtu
 from esprit.control.neighbours import NextHops
 from esprit.control.netlink import IpAddress
-from esprit.control.recovery import Recovery
 from esprit.control.watch import Change, ChangeKind
 from esprit.errors import EngineRefused, NotFound
 from esprit.model.event import (
     AnnouncementsChanged,
+    AsksChanged,
     EngineReported,
     Event,
     EventsLost,
     NumbersWanted,
     Resynced,
+    Ticked,
 )
+from esprit.verify import Retests
 
 if TYPE_CHECKING:
     from esprit.control.team import RunningTeam
+
+#: What the pool says against an engine; a late answer alone is none of it.
+AGAINST = ("failed", "wrong", "hung", "quarantined")
 
 
 class Upkeep:
@@ -34,8 +41,8 @@ class Upkeep:
     def __init__(self, team: RunningTeam) -> None:
         self._team = team
         self.next_hops: NextHops | None = None
-        self._recovery = Recovery()
-        self._retests: dict[str, int] = {}
+        self.retests = Retests()
+        self._measuring = Measuring(team)
         self.gone = False
 
     async def begin(self) -> None:
@@ -64,6 +71,7 @@ class Upkeep:
                     epoch=snapshot["link_epoch"],
                     links={number: one["up"] for number, one in snapshot["members"].items()},
                     health={n: one["health"] for n, one in snapshot["engines"].items()},
+                    heard={number: one["heard"] for number, one in snapshot["members"].items()},
                 )
             case EngineReported():
                 self._team.narrate(event)
@@ -73,27 +81,64 @@ class Upkeep:
         self._team.apply(event)
 
     def _engine_reported(self, event: EngineReported) -> None:
-        """Plan a new test of an engine of ours that hung, and has given everything back."""
+        """Keep what is said against an engine of ours, and plan its next test."""
         known = None if event.engine is None else self._team.state.engine(event.engine)
-        if event.what != "recovered" or known is None or known.health != "hung":
-            return
-        if any(
+        if known is None or not any(
             one.id == known.id and one.team == self._team.name for one in self._team.host.engines()
         ):
-            now = time.monotonic_ns()
-            self._retests[known.name] = now + self._recovery.wait(known.name, now)
-
-    def next_retest(self) -> int | None:
-        """When the next engine is to be tested again, in monotonic nanoseconds."""
-        return min(self._retests.values(), default=None)
-
-    async def retest(self) -> None:
-        """Test again the engines whose time has come."""
+            return
+        if event.what in AGAINST:
+            self._team.host.evidence.note(known.name, event.what, event.time, dict(event.details))
         now = time.monotonic_ns()
-        for name in [name for name, at in self._retests.items() if at <= now]:
-            del self._retests[name]
-            with contextlib.suppress(NotFound, EngineRefused):  # it left, or stays out
-                await self._team.reset_engine(name)
+        # One that hung first gives back what it has: the pool says when.
+        if event.what == "recovered" and known.health == "hung":
+            self.retests.plan(known.name, now)
+        elif event.what == "recovered":
+            self._team.host.evidence.clear(known.name)
+        elif event.what == "quarantined":
+            self.retests.plan(known.name, now, patient=True)
+
+    def next_due(self) -> int | None:
+        """When something wants doing that no event will tell of, in monotonic nanoseconds."""
+        due = (self._team.deadline, self.retests.next(), self._team.swaps.next())
+        return min((at for at in due if at is not None), default=None)
+
+    async def due(self) -> None:
+        """Do what the time has come for."""
+        now = time.monotonic_ns()
+        if self._team.deadline is not None and self._team.deadline <= now:
+            self._team.apply(Ticked(time=now))
+        await self._team.swaps.due()
+        for name in self.retests.take(now):
+            await self._retest(name)
+
+    async def _retest(self, name: str) -> None:
+        """Test an engine again: one that computed wrongly as it is, one that hung after a reset."""
+        team = self._team
+        try:
+            known = team.state.engine(team.host.engine(name).id)
+            if known is not None and known.verified:
+                return  # somebody else was faster
+            if known is not None and known.health == "hung":
+                await team.reset_engine(name)
+            else:
+                await team.verify_engine(name)
+        except NotFound:
+            self.retests.forget(name)
+        except EngineRefused as error:
+            at = self.retests.plan(name, time.monotonic_ns(), patient=True)
+            team.say("engine-refused", engine=name, evidence=error.message, retest=at)
+
+    async def measure(self) -> None:
+        """Take in what members had to do since the last time."""
+        for event in self._measuring.look(self._team.host.plane.snapshot()):
+            self._team.apply(event)
+
+    @property
+    def measures(self) -> bool:
+        """Whether anything in the Plan follows from measurements."""
+        state = self._team.state
+        return state.mode == "balance-alb" or state.delivery != "return"
 
     async def changed(self, changes: Iterable[Change]) -> None:
         """Take in what changed in the kernel's tables."""
@@ -140,6 +185,7 @@ class Upkeep:
             # Nothing can be rebuilt under the host's feet: its addresses and routes went too.
             self._team.say("interface-gone", remedy="end esprit and start it again")
         self.gone = gone
+        await self._team.swaps.look(links.values())
         shut = netfilter.shut_interfaces(await netfilter.listing())
         for name, member in list(self._team.members.items()):
             link = links.get(name)
@@ -147,8 +193,7 @@ class Upkeep:
                 continue
             known = self._team.state.member(member.id)
             if link.index != member.index or (known is not None and known.link == "gone"):
-                await self._team.rejoin(member)
-                continue
+                continue  # another interface of that name, which stays the host's
             if name not in shut:
                 # Somebody removed our table. Until now the host's stack could hear and speak
                 # by this member; the team's own frames were not touched.
@@ -180,6 +225,12 @@ class Upkeep:
             if address.usable
         ]
         self._team.apply(AnnouncementsChanged(frames=announcements(self._team.mac, addresses)))
+        self.members_changed()
+
+    def members_changed(self) -> None:
+        """Renew the requests by which members find out that neighbours answer."""
+        macs = {member.id: member.mac for member in self._team.members.values()}
+        self._team.apply(AsksChanged(asks=asks(macs, self._team.state.probe.targets)))
 
     async def watch_peers(self) -> None:
         """Resolve the next hops of those peers that outbound SAs go to, and of no others."""

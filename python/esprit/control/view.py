@@ -1,5 +1,7 @@
 """What is shown of a running team: its state and the data plane's counters, by name."""
 
+import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from esprit.control.features import features
@@ -7,12 +9,15 @@ from esprit.daemon.resources import (
     Counter,
     EngineResource,
     FeatureResource,
+    MaskResource,
     MemberResource,
     PolicyResource,
     SaResource,
+    ServedResource,
     Stats,
     TeamResource,
 )
+from esprit.model import Mask, MemberState, Served
 from esprit.model.security import Policy
 
 if TYPE_CHECKING:
@@ -77,7 +82,43 @@ class View:
             "epoch": 0 if plan is None else plan.epoch,
             "stats64": stats,
             "drops": dict(seen["drops"]) if seen is not None else {},
+            "failback_delay_ms": state.failback_delay_ns / 1e6,
+            "preferred": state.preferred or None,
+            "up_delay_ms": state.up_delay_ns / 1e6,
+            "down_delay_ms": state.down_delay_ns / 1e6,
+            "headroom": state.headroom,
+            "receive": state.receive,
+            "verify": state.verify_every,
+            "probe": {
+                "every_ms": state.probe.every_ns / 1e6,
+                "miss": state.probe.miss,
+                "of": state.probe.of,
+                "hold_ms": state.probe.hold_ns / 1e6,
+                "target": [str(target) for target in state.probe.targets],
+            },
+            "direct": self._named(() if plan is None else plan.direct),
+            "mask": self._mask(None if plan is None else plan.mask),
+            "ipsec": plan is not None and plan.ipsec,
             "members": self.members(),
+        }
+
+    def _named(self, members: Iterable[int]) -> list[str]:
+        return [self._names[number] for number in members if number in self._names]
+
+    def _mask(self, mask: Mask | None) -> MaskResource:
+        def lines(served: Iterable[Served]) -> list[ServedResource]:
+            return [
+                {
+                    "algorithm": one.algorithm,
+                    "own": self._named(one.own),
+                    "backed": self._named(one.backed),
+                }
+                for one in served
+            ]
+
+        return {
+            "seal": lines(() if mask is None else mask.seal),
+            "open": lines(() if mask is None else mask.open),
         }
 
     def members(self) -> list[MemberResource]:
@@ -88,6 +129,7 @@ class View:
         team = self._team
         seen = self._snapshot["members"].get(member.id)
         own = self._snapshot["teams"].get(team.id)
+        known = team.state.member(member.id)
         up = seen is not None and seen["up"]
         receiver = own["receiver"] if own is not None else None
         operstate: Literal["UP", "DOWN"] = "UP" if up else "DOWN"
@@ -108,7 +150,24 @@ class View:
             "rcvbuf": member.rcvbuf,
             "queued": seen["queued"] if seen is not None else 0,
             "drops": dict(seen["drops"]) if seen is not None else {},
+            "speed": None if known is None else known.speed,
+            "preferred": member.spec.interface == team.state.preferred,
+            "heard": known is None or known.heard,
+            "held_ms": self._held_ms(known),
+            "probes": {
+                "sent": seen["probes_sent"] if seen is not None else 0,
+                "heard": seen["probes_heard"] if seen is not None else 0,
+                "missed": seen["probes_missed"] if seen is not None else 0,
+            },
+            "tx_errors": seen["tx_errors"] if seen is not None else 0,
+            "foreign": seen["foreign"] if seen is not None else None,
         }
+
+    @staticmethod
+    def _held_ms(member: MemberState | None) -> int:
+        if member is None or not member.can_carry:
+            return 0
+        return max(0, member.held_until - time.monotonic_ns()) // 1_000_000
 
     def _role(self, member: "RunningMember", *, up: bool) -> str:
         own = self._snapshot["teams"].get(self._team.id)
@@ -117,6 +176,8 @@ class View:
             return "down"
         if not member.spec.carry:
             return "encryption-only"
+        if known.deaf:
+            return "deaf"
         return "active" if own is not None and member.id in own["active"] else "waiting"
 
     def engines(self) -> list[EngineResource]:
@@ -132,6 +193,7 @@ class View:
         seen = self._snapshot["engines"].get(engine.id)
         known = state.engine(engine.id)
         told = engine.verified["capabilities"]
+        trouble = self._team.host.evidence.against(engine.spec.name)
         health = known.health if known is not None else "untested"
         if seen is not None and health in ("ok", "suspect"):
             health_shown: str = seen["health"]
@@ -174,6 +236,26 @@ class View:
             "bad_icv": seen["bad_icv"] if seen is not None else 0,
             "backlog_ns": seen["backlog_ns"] if seen is not None else 0,
             "busy_ns": seen["busy_ns"] if seen is not None else 0,
+            "tests": [
+                {
+                    "algorithm": test.algorithm,
+                    "direction": test.direction,
+                    "passed": test.passed,
+                    "evidence": test.evidence,
+                }
+                for test in engine.state().tests
+            ],
+            "evidence": [] if trouble is None else list(trouble.lines),
+            "since": None if trouble is None else trouble.since,
+            "retest": self._team.upkeep.retests.due.get(engine.spec.name),
+            "application_jobs": seen["application"] if seen is not None else 0,
+            "checked": seen["checked"] if seen is not None else 0,
+            "canaries": seen["canaries"] if seen is not None else 0,
+            "audited": seen["audited"] if seen is not None else 0,
+            "wrong": seen["wrong"] if seen is not None else 0,
+            "primary_ns": seen["primary_ns"] if seen is not None else 0,
+            "secondary_ns": seen["secondary_ns"] if seen is not None else 0,
+            "application_ns": seen["application_ns"] if seen is not None else 0,
         }
 
     def sas(self) -> list[SaResource]:

@@ -2,16 +2,21 @@
 
 ============================ ======================================================
 ``GET /v1/team``             the team with its members
+``PATCH /v1/team``           settings as ``[team]`` has them, and ``probe`` as ``[probe]``
 ``PUT /v1/team/mode``        ``{"mode": "active-backup"}``
+``GET /v1/explain``          ``?src=…&dst=…&proto=tcp&sport=…&dport=…&length=…``
+``GET /v1/last-drop``        the last packet that was dropped
 ``GET /v1/features``         what the team offers, and who provides it
 ``GET /v1/plan``             the Plan in force
 ``GET /v1/members``          also ``/v1/members/{name}``
 ``POST /v1/members``         a ``[[member]]`` of the config; ``?force=1``
+``PUT /v1/members/{name}``   replace it: the new one in first; ``?force=1``
 ``DELETE /v1/members/{name}``
 ``GET /v1/engines``          also ``/v1/engines/{name}``
 ``POST /v1/engines``         an ``[[engine]]`` of the config
 ``DELETE /v1/engines/{name}``
 ``POST …/{name}/reset``      reset, test, admit again
+``POST …/{name}/verify``     test as it is, admit again
 ``POST …/{name}/fault``      ``{"fault": "hang", "value": 0}``, simulated engines only
 ``GET /v1/sas``              also ``/v1/sas/{name}``; keys are never shown
 ``POST /v1/sas``             an ``[[sa]]`` of the config
@@ -21,12 +26,14 @@
 ``POST /v1/policies``        a ``[[policy]]`` of the config; ``?before={name}``
 ``PUT /v1/policies/{name}``  replace it, between two packets
 ``DELETE /v1/policies/{name}``
+``POST /v1/load``            ``{"size": 1400, "seconds": 5}``: see :class:`esprit.crypto.Load`
 ``GET /v1/events``           newline-delimited JSON, without end
 ============================ ======================================================
 
 An error is JSON too: ``code``, ``subject``, ``message``, ``remedy``.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
@@ -63,18 +70,23 @@ def build(team: RunningTeam, bus: EventBus, locked: Locked) -> Starlette:
     api = _Api(team, bus, locked)
     table: list[tuple[str, str, Endpoint]] = [
         ("GET", "/team", api.team),
+        ("PATCH", "/team", api.change),
         ("PUT", "/team/mode", api.set_mode),
+        ("GET", "/explain", api.explain),
+        ("GET", "/last-drop", api.last_drop),
         ("GET", "/features", api.features),
         ("GET", "/plan", api.plan),
         ("GET", "/members", api.members),
         ("POST", "/members", api.add_member),
         ("GET", "/members/{name}", api.member),
+        ("PUT", "/members/{name}", api.replace_member),
         ("DELETE", "/members/{name}", api.remove_member),
         ("GET", "/engines", api.engines),
         ("POST", "/engines", api.add_engine),
         ("GET", "/engines/{name}", api.engine),
         ("DELETE", "/engines/{name}", api.remove_engine),
         ("POST", "/engines/{name}/reset", api.reset_engine),
+        ("POST", "/engines/{name}/verify", api.verify_engine),
         ("POST", "/engines/{name}/fault", api.fault_engine),
         ("GET", "/sas", api.sas),
         ("POST", "/sas", api.add_sa),
@@ -86,6 +98,7 @@ def build(team: RunningTeam, bus: EventBus, locked: Locked) -> Starlette:
         ("GET", "/policies/{name}", api.policy),
         ("PUT", "/policies/{name}", api.replace_policy),
         ("DELETE", "/policies/{name}", api.delete_policy),
+        ("POST", "/load", api.load),
         ("GET", "/events", api.events),
     ]
     return Starlette(
@@ -104,9 +117,21 @@ class _Api:
         self._team = team
         self._bus = bus
         self._locked = locked
+        self._loading = asyncio.Lock()
 
     async def team(self, request: Request) -> Response:
         return JSONResponse(self._team.view().team())
+
+    async def change(self, request: Request) -> Response:
+        body = await _body(request)
+        await self._locked(lambda: self._team.change(body))
+        return JSONResponse(self._team.view().team())
+
+    async def explain(self, request: Request) -> Response:
+        return JSONResponse(self._team.explain(request.query_params))
+
+    async def last_drop(self, request: Request) -> Response:
+        return JSONResponse(self._team.last_drop())
 
     async def set_mode(self, request: Request) -> Response:
         mode = _text(await _body(request), "mode")
@@ -126,10 +151,14 @@ class _Api:
         return _one(self._team.view().members(), "ifname", request, "member")
 
     async def add_member(self, request: Request) -> Response:
-        body = await _body(request)
-        force = request.query_params.get("force", "") not in ("", "0")
+        body, force = await _body(request), _forced(request)
         await self._locked(lambda: self._team.add_member(body, force=force))
         return JSONResponse(self._team.view().members(), status_code=201)
+
+    async def replace_member(self, request: Request) -> Response:
+        name, body, force = request.path_params["name"], await _body(request), _forced(request)
+        await self._locked(lambda: self._team.replace_member(name, body, force=force))
+        return JSONResponse(self._team.view().members())
 
     async def remove_member(self, request: Request) -> Response:
         await self._locked(lambda: self._team.remove_member(request.path_params["name"]))
@@ -152,6 +181,10 @@ class _Api:
 
     async def reset_engine(self, request: Request) -> Response:
         await self._locked(lambda: self._team.reset_engine(request.path_params["name"]))
+        return _one(self._team.view().engines(), "name", request, "engine")
+
+    async def verify_engine(self, request: Request) -> Response:
+        await self._locked(lambda: self._team.verify_engine(request.path_params["name"]))
         return _one(self._team.view().engines(), "name", request, "engine")
 
     async def fault_engine(self, request: Request) -> Response:
@@ -204,6 +237,14 @@ class _Api:
         await self._locked(lambda: self._team.delete_policy(request.path_params["name"]))
         return Response(status_code=204)
 
+    async def load(self, request: Request) -> Response:
+        # The extension is loaded by then; without it the error names the remedy before this.
+        from esprit.daemon import loading
+
+        body = await _body(request)
+        async with self._loading:  # one at a time, or neither says what the pool manages
+            return JSONResponse(await loading.on_host(self._team.host, body))
+
     async def events(self, request: Request) -> Response:
         return StreamingResponse(self._lines(), media_type="application/x-ndjson")
 
@@ -238,6 +279,10 @@ async def _body(request: Request) -> Table:
     if not isinstance(found, dict):
         raise BadRequest("request", "is not a JSON object", remedy="send one table")
     return found
+
+
+def _forced(request: Request) -> bool:
+    return request.query_params.get("force", "") not in ("", "0")
 
 
 def _text(body: Table, key: str) -> str:

@@ -26,8 +26,20 @@ class Stats(TypedDict):
     tx: Counter
 
 
+class ProbesResource(TypedDict):
+    """A member's probes: ``missed`` are rounds in which it had no working path."""
+
+    sent: int
+    heard: int
+    missed: int
+
+
 class MemberResource(TypedDict):
-    """A member. ``role`` says what it does now, ``operstate`` what its link is."""
+    """A member. ``role`` says what it does now, ``operstate`` what its link is.
+
+    ``heard`` is false of one that is up and hears nothing; ``held_ms`` is how long it stays back
+    yet; ``foreign`` whether it can send an address that is not its own, none while untried.
+    """
 
     ifname: str
     ifindex: int
@@ -45,6 +57,22 @@ class MemberResource(TypedDict):
     rcvbuf: int
     queued: int
     drops: dict[str, int]
+    speed: int | None
+    preferred: bool
+    heard: bool
+    held_ms: int
+    probes: ProbesResource
+    tx_errors: int
+    foreign: bool | None
+
+
+class TestResource(TypedDict):
+    """What the test of one algorithm and direction found."""
+
+    algorithm: str
+    direction: str
+    passed: bool
+    evidence: str
 
 
 class RateResource(TypedDict):
@@ -57,7 +85,11 @@ class RateResource(TypedDict):
 
 
 class EngineResource(TypedDict):
-    """An engine. ``simulated`` is true of every ``asic``."""
+    """An engine. ``simulated`` is true of every ``asic``.
+
+    ``evidence`` is what is known against it, ``since`` when that began and ``retest`` when it is
+    tested again, both in nanoseconds of the monotonic clock, none where there is nothing.
+    """
 
     name: str
     kind: str
@@ -83,6 +115,18 @@ class EngineResource(TypedDict):
     bad_icv: int
     backlog_ns: int
     busy_ns: int
+    tests: list[TestResource]
+    evidence: list[str]
+    since: int | None
+    retest: int | None
+    application_jobs: int
+    checked: int
+    canaries: int
+    audited: int
+    wrong: int
+    primary_ns: int
+    secondary_ns: int
+    application_ns: int
 
 
 class EncapResource(TypedDict):
@@ -135,8 +179,37 @@ class PolicyResource(TypedDict):
     bytes: int
 
 
+class ServedResource(TypedDict):
+    """Members served with an algorithm: by their own engine, or backed up by others."""
+
+    algorithm: str
+    own: list[str]
+    backed: list[str]
+
+
+class MaskResource(TypedDict):
+    """The transmission mask, by direction."""
+
+    seal: list[ServedResource]
+    open: list[ServedResource]
+
+
+class ProbingResource(TypedDict):
+    """How members are probed; ``every_ms`` is 0 where they are not."""
+
+    every_ms: float
+    miss: int
+    of: int
+    hold_ms: float
+    target: list[str]
+
+
 class TeamResource(TypedDict):
-    """A team as a whole."""
+    """A team as a whole.
+
+    ``direct`` are members that may send what another asked for; ``verify`` is of how many sealed
+    jobs one is opened again, 0 for none.
+    """
 
     ifname: str
     ifindex: int
@@ -154,6 +227,17 @@ class TeamResource(TypedDict):
     epoch: int
     stats64: Stats
     drops: dict[str, int]
+    failback_delay_ms: float
+    preferred: str | None
+    up_delay_ms: float
+    down_delay_ms: float
+    headroom: float
+    receive: str
+    verify: int
+    probe: ProbingResource
+    direct: list[str]
+    mask: MaskResource
+    ipsec: bool
     members: list[MemberResource]
 
 
@@ -179,6 +263,72 @@ class FeatureResource(TypedDict):
     providers: list[str]
     candidates: list[ProviderResource]
     reason: str
+
+
+CandidateResource = TypedDict(
+    "CandidateResource",
+    {
+        "engine": str | None,
+        "tier": int,
+        "class": str,
+        "backlog_ns": int,
+        "service_ns": int,
+        "latency_ns": int,
+        "transfer_ns": int,
+        "bias_ns": int,
+        "cost_ns": int,
+        "verdict": str,
+    },
+)
+CandidateResource.__doc__ = "An engine as the placement saw it, each part of its cost apart."
+
+ExplanationResource = TypedDict(
+    "ExplanationResource",
+    {
+        "src": str,
+        "dst": str,
+        "proto": str,
+        "sport": int | None,
+        "dport": int | None,
+        "length": int,
+        "policy": str | None,
+        "action": str,
+        "rule": str,
+        "sa": str | None,
+        "member": str | None,
+        "engine": str | None,
+        "class": str | None,
+        "delivery": str | None,
+        "deliverer": str | None,
+        "returned": str,
+        "reason": str,
+        "why": str,
+        "candidates": list[CandidateResource],
+    },
+)
+ExplanationResource.__doc__ = """What would become of a packet.
+
+``reason`` is the drop reason, empty if it would leave; ``returned`` says why a job is returned
+to the member that asked, although the team would have it delivered directly.
+"""
+
+
+class DropResource(TypedDict):
+    """The last packet that was dropped; ``meaning`` says what the reason means."""
+
+    time: int
+    reason: str
+    meaning: str
+    dir: Literal["out", "in"]
+    src: str | None
+    dst: str | None
+    proto: str | None
+    sport: int | None
+    dport: int | None
+    policy: str | None
+    sa: str | None
+    member: str | None
+    packets: int
 
 
 class InterfaceResource(TypedDict):

@@ -36,6 +36,9 @@ _log = logging.getLogger("esprit")
 # Inbound SAs' highest numbers are looked at, and neighbours refreshed where the kernel does
 # not do so by itself, this often: well below the 30 s after which a neighbour goes stale.
 _TICK_S = 5.0
+# Load is measured this often where a Plan follows from it: flows are moved by the average of
+# many such seconds.
+_MEASURE_S = 1.0
 # Netlink speaks in bursts; what comes within this time is looked at together.
 _SETTLE_S = 0.02
 
@@ -187,7 +190,8 @@ class Service:
                 asyncio.create_task(self._watch()),
                 asyncio.create_task(self._attend()),
                 asyncio.create_task(self._tick()),
-                asyncio.create_task(self._retest()),
+                asyncio.create_task(self._measure()),
+                asyncio.create_task(self._on_time()),
             ]
             stop = asyncio.create_task(self._stop.wait())
             try:
@@ -213,7 +217,10 @@ class Service:
     async def locked(self, change: Callable[[], Awaitable[T]]) -> T:
         """Make a change while nobody else makes one."""
         async with self._lock:
-            return await change()
+            try:
+                return await change()
+            finally:
+                self._spoke.set()
 
     # what happens by itself
 
@@ -250,6 +257,7 @@ class Service:
             async with self._lock:
                 for served in self._served:
                     await self._guarded(served, served.team.upkeep.changed(waiting))
+            self._spoke.set()
 
     async def _tick(self) -> None:
         while True:
@@ -258,17 +266,26 @@ class Service:
                 for served in self._served:
                     await self._guarded(served, served.team.upkeep.tick())
 
-    async def _retest(self) -> None:
-        """Test engines again when their time comes: one timer, set anew by every event."""
+    async def _measure(self) -> None:
         while True:
-            due = [at for one in self._served if (at := one.team.upkeep.next_retest()) is not None]
+            await asyncio.sleep(_MEASURE_S)
+            async with self._lock:
+                for served in self._served:
+                    if served.team.upkeep.measures:
+                        await self._guarded(served, served.team.upkeep.measure())
+            self._spoke.set()
+
+    async def _on_time(self) -> None:
+        """Do what the time has come for: one timer, set anew by everything that happens."""
+        while True:
+            due = [at for one in self._served if (at := one.team.upkeep.next_due()) is not None]
             wait = max(0.0, (min(due) - time.monotonic_ns()) / 1e9) if due else None
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._spoke.wait(), wait)
             self._spoke.clear()
             async with self._lock:
                 for served in self._served:
-                    await self._guarded(served, served.team.upkeep.retest())
+                    await self._guarded(served, served.team.upkeep.due())
 
     async def _guarded(self, served: Served, work: Awaitable[None]) -> None:
         """Tell of a failure instead of ending: the data plane goes on by the last Plan."""
@@ -290,7 +307,13 @@ async def dry_run(netlink: Netlink, wanted: TeamConfig, *, force: bool) -> list[
     lines = []
     mtus = []
     for member in wanted.members:
-        link = await check_member(netlink, member.interface, force=force)
+        link = await check_member(
+            netlink,
+            member.interface,
+            force=force,
+            allow=wanted.team.allow,
+            deny=wanted.team.deny,
+        )
         mtus.append(link.mtu)
         lines.append(f"{member.interface}: shut to the host stack (nftables netdev esprit)")
         lines += [

@@ -155,6 +155,8 @@ class RunningTeam:
     host: Host
     file: Path
     folder: Path
+    #: What Python runs: the bench puts a program of its own before the same command.
+    program: tuple[str, ...] = ("-m", "esprit")
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -182,7 +184,7 @@ class RunningTeam:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *self.host.inside(sys.executable, "-m", "esprit", "up", str(self.file)),
+                *self.host.inside(sys.executable, *self.program, "up", str(self.file)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

@@ -20,8 +20,23 @@ from esprit.model.plan import (
     Spill,
 )
 from esprit.model.security import Policy, SecurityAssociation, UdpEncap
-from esprit.model.spec import EngineSpec, MemberSpec, RouteSpec, TeamConfig, TeamSpec
-from esprit.model.state import Capabilities, EngineState, MemberState, Rate, TeamState
+from esprit.model.spec import (
+    EngineSpec,
+    MemberSpec,
+    ProbeSpec,
+    RouteSpec,
+    TeamConfig,
+    TeamSpec,
+)
+from esprit.model.state import (
+    Capabilities,
+    EngineState,
+    Load,
+    MemberState,
+    Rate,
+    TeamState,
+    Test,
+)
 
 __all__ = [
     "Announcement",
@@ -33,6 +48,7 @@ __all__ = [
     "Feature",
     "Grant",
     "Key",
+    "Load",
     "Mask",
     "MemberRole",
     "MemberSpec",
@@ -40,6 +56,7 @@ __all__ = [
     "Plan",
     "Policy",
     "Probe",
+    "ProbeSpec",
     "Provider",
     "Rate",
     "RouteSpec",
@@ -49,6 +66,7 @@ __all__ = [
     "TeamConfig",
     "TeamSpec",
     "TeamState",
+    "Test",
     "UdpEncap",
     "features",
 ]

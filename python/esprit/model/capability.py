@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from esprit.model.plan import Grant, Plan
+from esprit.model.spec import ALGORITHMS
 from esprit.model.state import EngineState, TeamState
 
 #: The virtual NIC's offloads: the data plane's short name, and the one of ``ethtool -k``.
@@ -25,7 +26,7 @@ OFFLOADS: Final = (
 )
 
 #: Ciphers of ESP, as engines call them.
-CIPHERS: Final = ("aes-128-gcm-16", "aes-256-gcm-16")
+CIPHERS: Final = ALGORITHMS
 
 NO_HW_OFFLOAD: Final = "Linux lets no TAP device announce it; SAs and policies are given to Esprit"
 
@@ -134,14 +135,14 @@ def _esp(state: TeamState) -> Iterator[Feature]:
         lacking = [
             member.interface
             for member in state.members
-            if member.id in carrying and not _served(member.id, able, grants)
+            if member.id in carrying and not _masked(plan, member.id, cipher)
         ]
         on = bool(carrying) and not lacking
         any_on = any_on or on
         yield Feature(
             name=f"esp-{cipher}",
             on=on,
-            providers=tuple(_provider(engine, grants) for engine in able),
+            providers=tuple(_provider(engine, grants, cipher) for engine in able),
             reason=_why_off(state, plan, able, lacking),
         )
     for name in ("esp-tunnel-mode", "esp-transport-mode", "esp-udp-encapsulation"):
@@ -207,12 +208,26 @@ def _served(member: int, engines: Sequence[EngineState], grants: Mapping[int, Gr
     return any(grant.seal for grant in usable) and any(grant.open for grant in usable)
 
 
-def _provider(engine: EngineState, grants: Mapping[int, Grant]) -> Provider:
+def _masked(plan: Plan | None, member: int, cipher: str) -> bool:
+    """Whether the transmission mask serves a member with a cipher, both ways."""
+    mask = None if plan is None else plan.mask
+    if mask is None:
+        return False
+    return all(
+        any(line.algorithm == cipher and member in (*line.own, *line.backed) for line in lines)
+        for lines in (mask.seal, mask.open)
+    )
+
+
+def _provider(
+    engine: EngineState, grants: Mapping[int, Grant], cipher: str | None = None
+) -> Provider:
+    proved = cipher is None or engine.does(cipher, "seal") or engine.does(cipher, "open")
     return Provider(
         kind="engine",
         name=engine.name,
         accepted=engine.id in grants,
-        verified=engine.verified,
+        verified=engine.verified and proved,
     )
 
 
@@ -224,7 +239,7 @@ def _why_off(
     if not able:
         return "no engine has it"
     if not any(engine.verified for engine in able):
-        return "no engine that has it passed its test"
+        return "IPsec is withdrawn: no engine that has it passed its test"
     if lacking:
         return f"no engine gives it to {', '.join(lacking)}"
     return ""
@@ -257,4 +272,28 @@ def _uses(state: TeamState) -> Iterator[Feature]:
         providers=givers,
         reason="" if spreading else "needs two verified engines that work for others",
     )
-    yield Feature(name="direct-delivery", on=False, fixed=True, reason="does not exist yet")
+    direct = plan.direct if plan is not None else ()
+    yield Feature(
+        name="direct-delivery",
+        on=bool(direct),
+        providers=tuple(
+            Provider(
+                kind="member",
+                name=member.interface,
+                accepted=member.id in direct,
+                verified=member.foreign,
+            )
+            for member in state.members
+        ),
+        reason="" if direct else _why_returned(state),
+    )
+
+
+def _why_returned(state: TeamState) -> str:
+    if state.delivery == "return":
+        return 'delivery = "return"'
+    if any(member.foreign for member in state.members):
+        return "no member that can send another's address carries traffic"
+    if all(member.foreign is None for member in state.members):
+        return "whether members can send another's address has not been tried yet"
+    return "no member can send another's address"

@@ -8,11 +8,21 @@ monotonic clock; pure code gets them here and asks no clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+from esprit.model.plan import Ask
+from esprit.model.spec import ProbeSpec
 from esprit.model.state import EngineState, MemberState
-from esprit.model.words import Failback, Health, ModeName, Software, SourceMac
+from esprit.model.words import (
+    Delivery,
+    Failback,
+    Health,
+    ModeName,
+    Receive,
+    Software,
+    SourceMac,
+)
 
 Detail = str | int | float | bool | None
 
@@ -46,6 +56,31 @@ class TookOver(Event):
     team: int
     lost: int
     heir: int | None
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed(Event):
+    """A member went deaf, or hears again: its link is up either way.
+
+    The worker latched one that went deaf, as it does with a link that fell.
+    """
+
+    kind: ClassVar[str] = "probe"
+
+    member: int
+    heard: bool
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendingFailed(Event):
+    """A member's port refused frame after frame; the worker latched the member."""
+
+    kind: ClassVar[str] = "tx-errors"
+
+    member: int
+    count: int
     epoch: int
 
 
@@ -118,6 +153,49 @@ class Unknown(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ticked(Event):
+    """The time has come that a :class:`~esprit.modes.base.Decision` asked to be woken at."""
+
+    kind: ClassVar[str] = "tick"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadMeasured(Event):
+    """What members and shares of the flow hash had to do since the last time, about a second.
+
+    Attributes:
+        shares: Bytes by share; empty if that was not to be had.
+        speeds: Links' speeds in Mbit/s by member, where links say so.
+        queued: Members that had frames waiting.
+    """
+
+    kind: ClassVar[str] = "load"
+
+    shares: tuple[int, ...] = ()
+    speeds: Mapping[int, int | None]
+    queued: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignTried(Event):
+    """A member was found to send source addresses that are not its own, or not to."""
+
+    kind: ClassVar[str] = "foreign"
+
+    member: int
+    able: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsksChanged(Event):
+    """The requests changed by which members find out that a neighbour answers."""
+
+    kind: ClassVar[str] = "asks"
+
+    asks: tuple[Ask, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemberJoined(Event):
     """A member was added, or one of its number was rebuilt or changed."""
 
@@ -155,13 +233,25 @@ class EngineLeft(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsChanged(Event):
-    """The operator changed the team; None leaves a setting as it is."""
+    """The operator changed the team; None leaves a setting as it is.
+
+    An empty ``preferred`` prefers nobody any more.
+    """
 
     kind: ClassVar[str] = "settings"
 
     mode: ModeName | None = None
     software: Software | None = None
     failback: Failback | None = None
+    failback_delay_ns: int | None = None
+    preferred: str | None = None
+    up_delay_ns: int | None = None
+    down_delay_ns: int | None = None
+    headroom: float | None = None
+    receive: Receive | None = None
+    verify_every: int | None = None
+    probe: ProbeSpec | None = None
+    delivery: Delivery | None = None
     source_mac: SourceMac | None = None
 
 
@@ -191,6 +281,7 @@ class Resynced(Event):
         epoch: The snapshot's link epoch.
         links: Members by number: whether frames can pass. A member that is not named is
             left as it is.
+        heard: Members by number: whether they hear; one that is not named is left as it is.
         health: Engines by number.
     """
 
@@ -199,6 +290,7 @@ class Resynced(Event):
     epoch: int
     links: Mapping[int, bool]
     health: Mapping[int, Health]
+    heard: Mapping[int, bool] = field(default_factory=dict)
 
 
 def _int(found: Mapping[str, object], key: str) -> int:
@@ -244,6 +336,20 @@ def from_native(found: Mapping[str, object]) -> Event:
             )
         case "port-gone":
             return PortLost(time=time, member=_int(found, "member"), epoch=_int(found, "epoch"))
+        case "probe":
+            return Probed(
+                time=time,
+                member=_int(found, "member"),
+                heard=bool(found.get("heard")),
+                epoch=_int(found, "epoch"),
+            )
+        case "tx-errors":
+            return SendingFailed(
+                time=time,
+                member=_int(found, "member"),
+                count=_int(found, "count"),
+                epoch=_int(found, "epoch"),
+            )
         case "engine":
             return EngineReported(
                 time=time,

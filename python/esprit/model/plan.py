@@ -222,6 +222,11 @@ class Plan:
         """Whether at least two engines do, so that their work is spread."""
         return sum(grant.secondary is not None for grant in self.grants) > 1
 
+    @property
+    def ipsec(self) -> bool:
+        """Whether the team has what IPsec needs for a member that may carry."""
+        return any(role.carry and self.protects(role.id) for role in self.members)
+
     def protects(self, member: int) -> bool:
         """Whether some engine may seal and some engine may open for this member's traffic."""
         usable = [

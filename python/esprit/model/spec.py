@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
@@ -18,6 +19,7 @@ from esprit.model.words import (
     EngineKind,
     Failback,
     ModeName,
+    Receive,
     Software,
     SourceMac,
 )
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from esprit.model.security import Policy, SecurityAssociation
 
 #: Ciphers that an engine has if it does not say otherwise: all that there are.
-ALGORITHMS = ("aes-128-gcm-16", "aes-256-gcm-16")
+ALGORITHMS = ("aes-128-gcm-16", "aes-256-gcm-16", "chacha20-poly1305")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,12 +145,45 @@ class RouteSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeSpec:
+    """How the team finds a member that is up and hears nothing.
+
+    The defaults do not flap under load: a frame that waits behind a full socket buffer is late by
+    some 10 ms, and three of five have to be missing for a whole 100 ms each.
+
+    Attributes:
+        every_ns: Nanoseconds between two probes; 0: members are not probed.
+        miss: A member is deaf that missed so many ...
+        of: ... of the last so many.
+        hold_ns: It hears again once it heard for so long without a miss.
+        targets: Neighbours that are asked besides the other members.
+    """
+
+    every_ns: int = 100_000_000
+    miss: int = 3
+    of: int = 5
+    hold_ns: int = 1_000_000_000
+    targets: tuple[IPv4Address | IPv6Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TeamSpec:
     """The team itself.
 
     Attributes:
         name: The virtual NIC.
         failback: Whether a better member that returns takes the traffic back.
+        failback_delay_ns: For how long it must have been fit to carry before it does.
+        preferred: The member that is preferred whatever the priorities say.
+        up_delay_ns: How long a member stays back whose link returned, while others carry.
+        down_delay_ns: For how long a link is down before it counts as fallen.
+        headroom: By which share of its time more the active member's own traffic may wait for
+            secondary work on its engine.
+        receive: Who receives unicast in ``balance-alb``.
+        verify_every: Of so many sealed jobs one is opened again before it leaves; 0: none.
+        probe: How members are probed.
+        allow: Which interfaces may be members; any if there is no rule.
+        deny: Which may not, whatever is allowed.
         software: Where engines stand that cost host processor time.
         delivery: How sealed packets reach the wire.
         source_mac: What a carrying member sends as source of unicast IP; None: the mode's own.
@@ -161,6 +196,16 @@ class TeamSpec:
     name: str
     mode: ModeName = "active-backup"
     failback: Failback = "never"
+    failback_delay_ns: int = 0
+    preferred: str | None = None
+    up_delay_ns: int = 0
+    down_delay_ns: int = 0
+    headroom: float = 0.1
+    receive: Receive = "single"
+    verify_every: int = 1000
+    probe: ProbeSpec = ProbeSpec()
+    allow: tuple[Mapping[str, str], ...] = ()
+    deny: tuple[Mapping[str, str], ...] = ()
     software: Software = "overflow"
     delivery: Delivery = "return"
     source_mac: SourceMac | None = None

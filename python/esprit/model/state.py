@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar, Final
 
-from esprit.model.plan import Plan
+from esprit.model.plan import Ask, Plan
+from esprit.model.spec import ProbeSpec, TeamSpec
 from esprit.model.words import (
     Delivery,
     EngineKind,
@@ -13,9 +15,30 @@ from esprit.model.words import (
     Health,
     Link,
     ModeName,
+    Receive,
     Role,
     Software,
     SourceMac,
+)
+
+#: For teams that are made without a file, as in tests.
+NOT_PROBED: Final = ProbeSpec(every_ns=0)
+
+#: What an operator sets of a team and a mode reads: fields of the file's team and of the state.
+SETTINGS: Final = (
+    "mode",
+    "software",
+    "failback",
+    "failback_delay_ns",
+    "preferred",
+    "up_delay_ns",
+    "down_delay_ns",
+    "headroom",
+    "receive",
+    "verify_every",
+    "probe",
+    "delivery",
+    "source_mac",
 )
 
 
@@ -26,6 +49,14 @@ class MemberState:
     Attributes:
         link: Its wire, which says nothing about its engine.
         carry: False: an operator declared it encryption-only.
+        heard: The other members' probes, or a neighbour's answers, are heard by it.
+        deaf: It does not hear, and others do, so that the fault is its own.
+        foreign: Whether it can send a source address that is not its own; None: not tried yet.
+        speed: Of its link, in Mbit/s; None where the link does not say.
+        since: When it last became able to carry.
+        fell: When it last ceased to be.
+        held_until: Until then it stays back while others can carry.
+        hold_ns: How long it was held the last time.
     """
 
     id: int
@@ -34,11 +65,19 @@ class MemberState:
     carry: bool = True
     priority: int = 0
     weight: int = 1
+    heard: bool = True
+    deaf: bool = False
+    foreign: bool | None = None
+    speed: int | None = None
+    since: int = 0
+    fell: int = 0
+    held_until: int = 0
+    hold_ns: int = 0
 
     @property
     def can_carry(self) -> bool:
         """Whether it may carry traffic now."""
-        return self.carry and self.link == "up"
+        return self.carry and self.link == "up" and not self.deaf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +88,18 @@ class Rate:
     direction: str
     ns_per_packet: float
     ns_per_byte: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Test:
+    """What a test of one algorithm and direction found; ``evidence`` says why it failed."""
+
+    __test__: ClassVar[bool] = False  # pytest collects no noun
+
+    algorithm: str
+    direction: str
+    passed: bool
+    evidence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +151,16 @@ class EngineState:
     health: Health = "untested"
     capabilities: Capabilities = Capabilities()
     rates: tuple[Rate, ...] = ()
+    tests: tuple[Test, ...] = ()
     latency_ns: int = 0
     seal: bool = True
     open: bool = True
+
+    def does(self, algorithm: str, direction: str) -> bool:
+        """Whether a test proved that it does this: only what passed has a rate."""
+        return self.verified and any(
+            rate.algorithm == algorithm and rate.direction == direction for rate in self.rates
+        )
 
     @property
     def verified(self) -> bool:
@@ -126,12 +184,34 @@ class EngineState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What was measured of a team that balances, and how its flows were dealt.
+
+    Attributes:
+        shares: Bytes by share of the flow hash, the last second counting half, and so on back.
+        queued: Members that had frames waiting.
+        fresh: It was measured since the last Plan.
+        dealt: Members with the weights by which shares were dealt to them.
+        moved: When shares were last moved for balance's sake.
+    """
+
+    shares: tuple[int, ...] = ()
+    queued: frozenset[int] = frozenset()
+    fresh: bool = False
+    dealt: tuple[tuple[int, int], ...] = ()
+    moved: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TeamState:
     """A team as it is, with the last Plan, from which the next one departs as little as it can.
 
     Attributes:
         members: In the order of the configuration.
         engines: All engines of the host's pool that may work for this team.
+        now: The time of the last event.
+        asks: Requests by which members find out that a neighbour answers.
+        load: What ``balance-alb`` knows of its flows.
         link_epoch: The last link epoch that was heard of.
         active: Who carries (``active-backup``) or receives (``balance-alb``).
         announcements: Frames that tell switches and neighbours where the team is now.
@@ -143,14 +223,35 @@ class TeamState:
     mode: ModeName = "active-backup"
     software: Software = "overflow"
     failback: Failback = "never"
+    failback_delay_ns: int = 0
+    preferred: str | None = None
+    up_delay_ns: int = 0
+    down_delay_ns: int = 0
+    headroom: float = 0.1
+    receive: Receive = "single"
+    verify_every: int = 0
+    probe: ProbeSpec = NOT_PROBED
     delivery: Delivery = "return"
     source_mac: SourceMac | None = None
+    now: int = 0
+    asks: tuple[Ask, ...] = ()
+    load: Load = Load()
     members: tuple[MemberState, ...] = ()
     engines: tuple[EngineState, ...] = ()
     link_epoch: int = 0
     active: int | None = None
     announcements: tuple[bytes, ...] = ()
     plan: Plan | None = None
+
+    @classmethod
+    def begin(cls, id: int, spec: TeamSpec) -> TeamState:  # noqa: A002
+        """A team as its file describes it, without members yet."""
+        shared = {name: getattr(spec, name) for name in SETTINGS}
+        return cls(id=id, name=spec.name, **shared)
+
+    def ready(self, member: MemberState) -> bool:
+        """Whether a member may carry, and need not stay back for a while."""
+        return member.can_carry and self.now >= member.held_until
 
     def member(self, id: int) -> MemberState | None:  # noqa: A002
         """The member of that number."""
@@ -185,5 +286,7 @@ class TeamState:
             return "down"
         if not member.carry:
             return "encryption-only"
+        if member.deaf:
+            return "deaf"
         carries = self.plan is not None and id in self.plan.carriers
         return "active" if carries else "waiting"

@@ -6,7 +6,9 @@ from typing import Final, Literal, get_args
 
 ModeName = Literal["active-backup", "balance-alb"]
 Software = Literal["always", "overflow", "never"]
-Failback = Literal["never", "better"]
+#: ``better``: a member of a higher priority, or the preferred one, takes the traffic back from one
+#: that works; ``always``: also one of the same priority that stands earlier in the file.
+Failback = Literal["always", "better", "never"]
 Delivery = Literal["return", "direct", "auto"]
 Receive = Literal["single", "balance"]
 SourceMac = Literal["team", "member"]
@@ -25,7 +27,7 @@ Link = Literal["up", "down", "gone"]
 #: test; ``quarantined``, by the pool, for failing too often or computing wrongly.
 Health = Literal["untested", "ok", "suspect", "hung", "quarantined", "failed"]
 
-#: What a member does at the moment.
-Role = Literal["active", "waiting", "encryption-only", "down"]
+#: What a member does at the moment. ``deaf``: its link is up, and nothing is heard by it.
+Role = Literal["active", "waiting", "encryption-only", "deaf", "down"]
 
 MODES: Final[tuple[ModeName, ...]] = get_args(ModeName)

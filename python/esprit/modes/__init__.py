@@ -24,8 +24,9 @@ from esprit.model.state import TeamState
 from esprit.model.words import ModeName
 from esprit.modes.active_backup import ActiveBackup
 from esprit.modes.balance_alb import BalanceAlb
-from esprit.modes.base import Decision, Mode, Notice
+from esprit.modes.base import Decision, Mode, Notice, deadline
 from esprit.modes.observe import observe
+from esprit.modes.steady import judged
 
 #: The modes that there are, by name.
 MODES: Final[Mapping[ModeName, Mode]] = MappingProxyType(
@@ -40,17 +41,22 @@ def decide(state: TeamState, event: Event | None = None) -> Decision:
         state: What was known.
         event: What happened; None only computes the Plan.
     """
-    if event is not None:
-        state = observe(state, event)
+    state = judged(state) if event is None else observe(state, event)
     last = state.plan
-    plan = MODES[state.mode].plan(state)
-    after = replace(state, plan=plan, active=plan.receiver if plan.transmit else state.active)
+    mode = MODES[state.mode]
+    plan = mode.plan(state)
+    after = replace(
+        mode.settled(state, plan),
+        plan=plan,
+        active=plan.receiver if plan.transmit else state.active,
+    )
     return Decision(
         state=after,
         plan=plan,
         changed=not plan.same_as(last),
         clears=last is None or plan.latch > last.latch,
         notices=tuple(_notices(last, plan)),
+        deadline=deadline(after),
     )
 
 
@@ -62,6 +68,8 @@ def _notices(last: Plan | None, plan: Plan) -> list[Notice]:
         found.append(
             Notice(what="spreading", before=int(not plan.spreading), after=int(plan.spreading))
         )
+    if plan.ipsec != (last is not None and last.ipsec):
+        found.append(Notice(what="ipsec", before=int(not plan.ipsec), after=int(plan.ipsec)))
     receiver = None if last is None else last.receiver
     if plan.receiver != receiver:
         found.append(Notice(what="active", before=receiver, after=plan.receiver))

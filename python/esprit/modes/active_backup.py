@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Final
 
 from esprit.model.plan import Plan
-from esprit.model.state import TeamState
+from esprit.model.state import Load, TeamState
 from esprit.model.words import ModeName, Software, SourceMac
-from esprit.modes.base import announcements, elect, next_epoch, ranking, roles
+from esprit.modes.base import (
+    announcements,
+    direct,
+    elect,
+    next_epoch,
+    probing,
+    ranking,
+    roles,
+)
+from esprit.modes.mask import mask
 from esprit.modes.placement import HEADROOM_NS, SPILL, Place, Standing, grants
 
 #: Engines whose members do not carry come first, wire-dead and encryption-only ones among
@@ -18,7 +28,7 @@ PLACES: Final[Mapping[Standing, Place]] = {
     "idle": Place(tier=0),
     "waiting": Place(tier=0),
     "elsewhere": Place(tier=0, bias_load=1.0),
-    "carrying": Place(tier=1, limit_ns=HEADROOM_NS),
+    "carrying": Place(tier=1, limit_ns=HEADROOM_NS, headroom=True),
 }
 SOFTWARE: Final[Mapping[Software, Place]] = {
     "always": Place(tier=0),
@@ -37,6 +47,7 @@ class ActiveBackup:
         """The Plan for this state, one epoch after the last."""
         active = elect(state)
         carrying = frozenset() if active is None else frozenset({active.id})
+        granted = grants(state, carrying, PLACES, SOFTWARE)
         return Plan(
             epoch=next_epoch(state),
             team=state.id,
@@ -48,7 +59,16 @@ class ActiveBackup:
             takeover=tuple(m.id for m in ranking(state) if m.id not in carrying),
             source_mac=state.source_mac or self.source_mac,
             announce=announcements(state),
-            grants=grants(state, carrying, PLACES, SOFTWARE),
+            grants=granted,
             spill=SPILL,
             delivery=state.delivery,
+            direct=direct(state, carrying),
+            mask=mask(state, granted),
+            verify_every=state.verify_every,
+            probe=probing(state),
+            down_delay_ns=state.down_delay_ns,
         )
+
+    def settled(self, state: TeamState, plan: Plan) -> TeamState:
+        """Nothing is measured, and nothing dealt."""
+        return state if state.load == Load() else replace(state, load=Load())

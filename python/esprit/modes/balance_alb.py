@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Final
 
 from esprit.model.plan import Plan
 from esprit.model.state import TeamState
 from esprit.model.words import ModeName, Software, SourceMac
-from esprit.modes.base import announcements, elect, next_epoch, ranking, roles
+from esprit.modes.balance import capacities, rebalance
+from esprit.modes.base import (
+    announcements,
+    carrying_now,
+    direct,
+    elect,
+    next_epoch,
+    probing,
+    roles,
+)
 from esprit.modes.buckets import spread
+from esprit.modes.mask import mask
 from esprit.modes.placement import SPILL, Place, Standing, grants
 
 #: One tier: tasks go by the present load. An engine whose member carries bears its own traffic
-#: as a bias, so those whose members cannot are loaded first.
+#: as a bias, so those whose members cannot are loaded first. There is no headroom here: every
+#: member carries, and what its own traffic waits is in the cost.
 PLACES: Final[Mapping[Standing, Place]] = {
     "idle": Place(tier=0),
     "waiting": Place(tier=0),
@@ -35,27 +47,62 @@ class BalanceAlb:
 
     def plan(self, state: TeamState) -> Plan:
         """The Plan for this state, one epoch after the last."""
-        able = ranking(state)
+        able = carrying_now(state)
         carrying = frozenset(member.id for member in able)
         receiver = elect(state)
-        last = state.plan
-        before = last.transmit if last is not None and last.mode == self.name else ()
+        granted = grants(state, carrying, PLACES, SOFTWARE)
         return Plan(
             epoch=next_epoch(state),
             team=state.id,
             latch=state.link_epoch,
             mode=self.name,
             members=roles(state, carrying),
-            transmit=spread(
-                before,
-                {member.id: member.weight for member in state.members if member.can_carry},
-                heirs=() if last is None else last.takeover,
-            ),
+            transmit=self._table(state),
             receiver=None if receiver is None else receiver.id,
             takeover=tuple(member.id for member in able),
             source_mac=state.source_mac or self.source_mac,
             announce=announcements(state),
-            grants=grants(state, carrying, PLACES, SOFTWARE),
+            grants=granted,
             spill=SPILL,
             delivery=state.delivery,
+            direct=direct(state, carrying),
+            mask=mask(state, granted),
+            verify_every=state.verify_every,
+            probe=probing(state),
+            down_delay_ns=state.down_delay_ns,
+            receive=state.receive,
         )
+
+    def settled(self, state: TeamState, plan: Plan) -> TeamState:
+        """Remember by which weights shares were dealt, and when they were moved."""
+        dealt = tuple(_worth(state).items())
+        before = () if state.plan is None else state.plan.transmit
+        moved = dealt == state.load.dealt and plan.transmit != before
+        load = replace(
+            state.load,
+            fresh=False,
+            dealt=dealt,
+            moved=state.now if moved else state.load.moved,
+            # What was measured belongs to the table that it was measured with.
+            shares=() if plan.transmit != before else state.load.shares,
+        )
+        return state if load == state.load else replace(state, load=load)
+
+    def _table(self, state: TeamState) -> tuple[int, ...]:
+        """Members by share: dealt anew when members or weights change, else as load demands."""
+        worth = _worth(state)
+        last = state.plan
+        before = last.transmit if last is not None and last.mode == self.name else ()
+        if before and state.load.dealt == tuple(worth.items()):
+            return rebalance(before, worth, state.load, state.now)
+        return spread(before, worth, heirs=() if last is None else last.takeover)
+
+
+def _worth(state: TeamState) -> dict[int, int]:
+    """Members that carry, in the order of the configuration, with what they can carry."""
+    carrying = {member.id for member in carrying_now(state)}
+    members = [member for member in state.members if member.id in carrying]
+    return capacities(
+        {member.id: member.weight for member in members},
+        {member.id: member.speed for member in members},
+    )

@@ -12,20 +12,27 @@ from typing import Final, Literal
 from esprit.model.event import (
     ActiveChosen,
     AnnouncementsChanged,
+    AsksChanged,
     EngineJoined,
     EngineLeft,
     EngineReported,
     Event,
+    ForeignTried,
     LinkChanged,
+    LoadMeasured,
     MemberJoined,
     MemberLeft,
     PortLost,
+    Probed,
     Resynced,
+    SendingFailed,
     SettingsChanged,
     TookOver,
 )
-from esprit.model.state import TeamState
+from esprit.model.state import SETTINGS, TeamState
 from esprit.model.words import Health, Link
+from esprit.modes import steady
+from esprit.modes.balance import smoothed
 
 Wire = Literal["rose", "fell", "vanished"]
 
@@ -62,12 +69,24 @@ ENGINES: Final[dict[tuple[Health, str], Health]] = {
 
 def observe(state: TeamState, event: Event) -> TeamState:
     """What is known after ``event``. One that tells nothing new leaves the state as it is."""
+    if event.time > state.now:
+        state = replace(state, now=event.time)
+    return steady.steadied(state, steady.judged(_observed(state, event)))
+
+
+def _observed(state: TeamState, event: Event) -> TeamState:
     match event:
         case LinkChanged():
             if event.epoch < state.link_epoch:
                 return state  # a snapshot has told more already
             state = _wire(state, event.member, "rose" if event.up else "fell")
             return replace(state, link_epoch=event.epoch)
+        case Probed():
+            if event.epoch < state.link_epoch:
+                return state
+            return replace(_hears(state, event.member, event.heard), link_epoch=event.epoch)
+        case SendingFailed():
+            return _refused(state, event)
         case PortLost():
             state = _wire(state, event.member, "vanished")
             return replace(state, link_epoch=max(state.link_epoch, event.epoch))
@@ -89,8 +108,15 @@ def observe(state: TeamState, event: Event) -> TeamState:
                 return state
             health = ENGINES.get((engine.health, event.what), engine.health)
             return state.with_engine(replace(engine, health=health))
+        case LoadMeasured():
+            return _measured(state, event)
+        case ForeignTried():
+            member = state.member(event.member)
+            if member is None or member.foreign == event.able:
+                return state
+            return state.with_member(replace(member, foreign=event.able))
         case MemberJoined():
-            return state.with_member(event.member)
+            return _joined(state, event)
         case MemberLeft():
             # Its engine leaves with it; the pool hears of that as an engine of its own.
             return replace(
@@ -104,13 +130,11 @@ def observe(state: TeamState, event: Event) -> TeamState:
         case EngineLeft():
             return replace(state, engines=tuple(e for e in state.engines if e.id != event.engine))
         case SettingsChanged():
-            return replace(
-                state,
-                mode=event.mode or state.mode,
-                software=event.software or state.software,
-                failback=event.failback or state.failback,
-                source_mac=event.source_mac or state.source_mac,
-            )
+            wanted = {name: getattr(event, name) for name in SETTINGS}
+            changed = {name: value for name, value in wanted.items() if value is not None}
+            return replace(state, **changed)
+        case AsksChanged():
+            return replace(state, asks=event.asks)
         case AnnouncementsChanged():
             return replace(state, announcements=event.frames)
         case ActiveChosen():
@@ -129,11 +153,58 @@ def _wire(state: TeamState, id: int, what: Wire) -> TeamState:  # noqa: A002
     return state.with_member(replace(member, link=LINKS.get((member.link, what), member.link)))
 
 
+def _joined(state: TeamState, event: MemberJoined) -> TeamState:
+    """A new member is as it says; one that was rebuilt was not steady before, and stays known."""
+    old = state.member(event.member.id)
+    if old is None:
+        return state.with_member(replace(event.member, since=state.now))
+    return state.with_member(
+        replace(
+            event.member,
+            since=old.since,
+            fell=old.fell,
+            held_until=old.held_until,
+            hold_ns=old.hold_ns,
+        )
+    )
+
+
+def _hears(state: TeamState, id: int, heard: bool) -> TeamState:  # noqa: A002
+    member = state.member(id)
+    if member is None or member.heard == heard:
+        return state
+    return state.with_member(replace(member, heard=heard))
+
+
+def _refused(state: TeamState, event: SendingFailed) -> TeamState:
+    """A port that refuses frames is tried again after a while: nothing else tells that it works."""
+    member = state.member(event.member)
+    if event.epoch < state.link_epoch:
+        return state
+    if member is not None and member.can_carry:
+        fallen = replace(member, fell=state.now)
+        least = max(state.up_delay_ns, steady.REFUSED_NS)
+        state = state.with_member(steady.held(fallen, state, least))
+    return replace(state, link_epoch=event.epoch)
+
+
+def _measured(state: TeamState, event: LoadMeasured) -> TeamState:
+    for id, speed in sorted(event.speeds.items()):  # noqa: A001
+        member = state.member(id)
+        if member is not None and member.speed != speed:
+            state = state.with_member(replace(member, speed=speed))
+    shares = smoothed(state.load.shares, event.shares)
+    load = replace(state.load, shares=shares, queued=event.queued, fresh=True)
+    return replace(state, load=load)
+
+
 def _resynced(state: TeamState, event: Resynced) -> TeamState:
     if event.epoch < state.link_epoch:
         return state
     for member, up in sorted(event.links.items()):
         state = _wire(state, member, "rose" if up else "fell")
+    for member, hears in sorted(event.heard.items()):
+        state = _hears(state, member, hears)
     for id, health in sorted(event.health.items()):  # noqa: A001
         engine = state.engine(id)
         # A snapshot brings bad news of an engine, never good: that takes a test.

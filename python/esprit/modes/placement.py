@@ -33,11 +33,16 @@ HEADROOM_NS: Final = SPILL.primary // 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A tier for secondary use, and how an engine stands within it."""
+    """A tier for secondary use, and how an engine stands within it.
+
+    Attributes:
+        headroom: Its own member's traffic may wait for others' only as far as the team allows.
+    """
 
     tier: int
     bias_load: float = 0.0
     limit_ns: int | None = None
+    headroom: bool = False
 
 
 def standing(engine: EngineState, state: TeamState, carrying: frozenset[int]) -> Standing:
@@ -92,6 +97,7 @@ def grants(
                 application=None if place is None else place.tier,
                 bias_load=0.0 if place is None else place.bias_load,
                 limit_ns=None if place is None else place.limit_ns,
+                headroom=state.headroom if place is not None and place.headroom else None,
             )
         )
     return tuple(found)

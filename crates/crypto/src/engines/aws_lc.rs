@@ -1,10 +1,8 @@
-//! AES-GCM by aws-lc, synchronously: what the processor's engines do, and the measure that
+//! AES-GCM and ChaCha20-Poly1305 by aws-lc, synchronously: what the processor's engines do, and the measure that
 //! every other engine is held against.
 
-use aws_lc_rs::aead::{Aad, Nonce};
-
 use crate::job::{Job, JobInput, Op, Range};
-use crate::key::{AeadKey, Direction, ICV_LEN};
+use crate::key::{AeadKey, Direction, NONCE_LEN};
 
 /// How an operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +11,7 @@ pub enum Outcome {
     Done,
     /// The ICV did not fit; the output is zeroes.
     BadIcv,
-    /// The library refused (longer than GCM permits).
+    /// The library refused (longer than the cipher permits).
     Failed,
 }
 
@@ -49,8 +47,11 @@ fn bytes(all: &[u8], range: Range) -> &[u8] {
     &all[range.0 as usize..range.1 as usize]
 }
 
-fn aad(op: &Op) -> Aad<&[u8]> {
-    Aad::from(&op.aad[..usize::from(op.aad_len)])
+fn aad<'a>(input: &'a JobInput, op: &'a Op) -> &'a [u8] {
+    match op.long_aad {
+        (from, to) if from < to => bytes(&input.headers, (from, to)),
+        _ => &op.aad[..usize::from(op.aad_len)],
+    }
 }
 
 /// Gathers prefix and plaintext into `out` and encrypts there: one copy, which any engine
@@ -59,7 +60,9 @@ fn seal(key: &AeadKey, input: &JobInput, op: &Op, out: &mut [u8]) -> Outcome {
     let prefix = bytes(&input.headers, op.prefix);
     let (before, rest) = out.split_at_mut(prefix.len());
     before.copy_from_slice(prefix);
-    let (text, icv) = rest.split_at_mut(rest.len() - ICV_LEN);
+    let Some((text, icv)) = rest.split_last_chunk_mut() else {
+        return Outcome::Failed;
+    };
     let mut at = 0;
     for part in [
         bytes(&input.headers, op.head),
@@ -69,34 +72,57 @@ fn seal(key: &AeadKey, input: &JobInput, op: &Op, out: &mut [u8]) -> Outcome {
         text[at..at + part.len()].copy_from_slice(part);
         at += part.len();
     }
-    let nonce = Nonce::assume_unique_for_key(op.nonce);
-    match key.ready().seal_in_place_separate_tag(nonce, aad(op), text) {
-        Ok(tag) => {
-            icv.copy_from_slice(tag.as_ref());
-            Outcome::Done
-        }
-        Err(_) => {
-            // What was gathered is plaintext: it does not stay in a buffer that is to be sent.
-            out.fill(0);
-            Outcome::Failed
-        }
+    if key.cipher().seal(op.nonce, aad(input, op), text, icv) {
+        Outcome::Done
+    } else {
+        // What was gathered is plaintext: it does not stay in a buffer that is to be sent.
+        out.fill(0);
+        Outcome::Failed
     }
 }
 
-/// Decrypts from the received frame straight into `out`; no copy.
+/// Decrypts from the received frame straight into `out`.
 fn open(key: &AeadKey, input: &JobInput, op: &Op, out: &mut [u8]) -> Outcome {
     let body = bytes(input.frames[usize::from(op.frame)].data(), op.body);
-    let (text, icv) = body.split_at(body.len() - ICV_LEN);
-    let nonce = Nonce::assume_unique_for_key(op.nonce);
-    match key
-        .ready()
-        .open_separate_gather(nonce, aad(op), text, icv, out)
-    {
-        Ok(()) => Outcome::Done,
-        Err(_) => {
-            // Unverified plaintext is given to nobody.
+    let Some((text, icv)) = body.split_last_chunk() else {
+        return Outcome::BadIcv;
+    };
+    if key.cipher().open(op.nonce, aad(input, op), text, icv, out) {
+        Outcome::Done
+    } else {
+        // Unverified plaintext is given to nobody.
+        out.fill(0);
+        Outcome::BadIcv
+    }
+}
+
+/// Does one message outside any job: `data` is plaintext to seal, or ciphertext ‖ ICV to open,
+/// and `out` is 16 bytes longer or shorter than it.
+pub fn work_alone(
+    key: &AeadKey,
+    direction: Direction,
+    nonce: [u8; NONCE_LEN],
+    aad: &[u8],
+    data: &[u8],
+    out: &mut [u8],
+) -> Outcome {
+    let done = match direction {
+        Direction::Seal => out.split_last_chunk_mut().is_some_and(|(text, icv)| {
+            text.copy_from_slice(data);
+            key.cipher().seal(nonce, aad, text, icv)
+        }),
+        Direction::Open => data
+            .split_last_chunk()
+            .is_some_and(|(text, icv)| key.cipher().open(nonce, aad, text, icv, out)),
+    };
+    match (done, direction) {
+        (true, _) => Outcome::Done,
+        (false, direction) => {
             out.fill(0);
-            Outcome::BadIcv
+            match direction {
+                Direction::Seal => Outcome::Failed,
+                Direction::Open => Outcome::BadIcv,
+            }
         }
     }
 }

@@ -43,6 +43,10 @@ pub struct Queue {
     pub full: bool,
     /// Refuses everything for good, as a device with a small MTU.
     pub refuses: bool,
+    /// Fails at each send with this error number, and drops the frame that provoked it.
+    pub fails: Option<i32>,
+    /// What its device was told to let in.
+    pub addresses: Vec<[u8; 6]>,
 }
 
 impl Port for Queue {
@@ -75,6 +79,12 @@ impl Port for Queue {
         if self.full {
             return Ok(0);
         }
+        if let Some(errno) = self.fails {
+            frames.pop_front();
+            stats.tx_dropped += 1;
+            stats.tx_refused += 1;
+            return Err(PortError::Io(errno));
+        }
         let n = frames.len();
         if self.refuses {
             frames.clear();
@@ -82,6 +92,8 @@ impl Port for Queue {
             return Ok(0);
         }
         for frame in frames.drain(..) {
+            stats.tx_frames += 1;
+            stats.tx_bytes += frame.len() as u64;
             self.tx.push((frame.vnet, frame.to_vec()));
         }
         Ok(n)
@@ -93,6 +105,11 @@ impl Port for Queue {
 
     fn counters(&self) -> &PortCounters {
         &self.counters
+    }
+
+    fn set_addresses(&mut self, addresses: &[[u8; 6]]) -> std::io::Result<()> {
+        self.addresses = addresses.to_vec();
+        Ok(())
     }
 }
 
@@ -404,6 +421,7 @@ pub fn sealed(seq: u32, plain: &[u8]) -> Vec<u8> {
         nonce: esp::nonce(SALT, esp::iv(seq.into())),
         aad,
         aad_len,
+        long_aad: (0, 0),
         frame: 0,
         prefix: (0, 16),
         head: (16, end),

@@ -243,4 +243,8 @@ impl Port for PacketPort {
     fn refresh(&mut self) {
         self.read_statistics();
     }
+
+    fn set_addresses(&mut self, addresses: &[Mac]) -> io::Result<()> {
+        Self::set_addresses(self, addresses)
+    }
 }

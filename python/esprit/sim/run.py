@@ -1,0 +1,280 @@
+"""A run: time goes on in Rust until something is to be decided, and the shipped modes decide."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from esprit.errors import EngineRefused
+from esprit.model import TeamState
+from esprit.model.event import (
+    EngineJoined,
+    EngineLeft,
+    EngineReported,
+    Event,
+    MemberJoined,
+    MemberLeft,
+    SettingsChanged,
+    from_native,
+)
+from esprit.modes import decide
+from esprit.modes.base import Decision
+from esprit.sim import files
+from esprit.sim.host import Engine, Host, build
+from esprit.sim.placement import Placement
+from esprit.sim.report import Report, collect
+from esprit.sim.scenario import Fault, Scenario
+
+#: After the last packet the run goes on for so long at most: what waits for an engine is given up
+#: by then (10 s in the pool), and everything has one fate.
+REST_NS: Final = (1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 11_000_000_000)
+
+#: Queues and buffers are looked at this often, besides at every decision.
+AUDIT_NS: Final = 1_000_000
+
+
+def run(
+    scenario: Scenario | str | Path,
+    placement: Placement | None = None,
+    seed: int | None = None,
+) -> Report:
+    """Simulate a scenario: a value, a file, or the name of one that is shipped.
+
+    Args:
+        scenario: What to run.
+        placement: Picks the engine of each job instead of the pool; see :mod:`esprit.sim.rivals`.
+        seed: Stands for the scenario's own. The same seed gives the same bytes.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+    if not isinstance(scenario, Scenario):
+        scenario = files.load(scenario)
+    if seed is not None:
+        scenario = replace(scenario, seed=seed)
+    return Run(scenario, placement).through()
+
+
+class Run:
+    """A scenario on its way.
+
+    Args:
+        scenario: What to run.
+        placement: Picks engines.
+        sabotage: Breaks a rule on purpose; for tests.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        placement: Placement | None = None,
+        sabotage: dict[str, int] | None = None,
+    ) -> None:
+        self.scenario = scenario
+        self.host: Host = build(scenario, placement=placement)
+        if sabotage is not None:
+            self.host.native.sabotage(sabotage)
+        self.plans = 0
+        self.counts: dict[str, int] = {}
+        # Steps of the scenario and of the control plane, by their time; in order of their coming.
+        self._steps: list[tuple[int, int, Callable[[], None]]] = []
+        self._step = 0
+        for fault in scenario.faults:
+            self._at(fault.at, lambda fault=fault: self._happen(fault))  # type: ignore[misc]
+
+    @property
+    def broken(self) -> bool:
+        """Whether a rule was broken."""
+        return self.host.native.violation() is not None
+
+    def through(self) -> Report:
+        """From the first Plan to rest."""
+        scenario, native = self.scenario, self.host.native
+        for number in self.host.states:
+            self._put_in_force(number, decide(self.host.states[number]))
+        self._until(scenario.warmup)
+        native.mark()
+        self._until(scenario.duration)
+        measured = native.report()
+        engines = native.snapshot()["engines"]
+        for rest in REST_NS:
+            if self.broken or self._at_rest():
+                break
+            self._until(scenario.duration + rest)
+        if not self.broken:
+            native.audit_at_rest(self._holds())
+        return collect(self, measured, engines)
+
+    def _at_rest(self) -> bool:
+        seen = self.host.native.snapshot()
+        return not (
+            self._steps
+            or any(sa["in_flight"] for sa in seen["sas"].values())
+            or any(member["queued"] for member in seen["members"].values())
+            or seen["buffers"]["small"]
+            or seen["buffers"]["large"]
+        )
+
+    def _holds(self) -> bool:
+        """Whether an engine holds jobs that it never gives back."""
+        engines = self.host.native.snapshot()["engines"].values()
+        return any(engine["outstanding"] for engine in engines)
+
+    # time
+
+    def _at(self, time: int, step: Callable[[], None]) -> None:
+        self._step += 1
+        heapq.heappush(self._steps, (time, self._step, step))
+
+    def _until(self, time: int) -> None:
+        native = self.host.native
+        while not self.broken and native.now() < time:
+            audit = (native.now() // AUDIT_NS + 1) * AUDIT_NS
+            stop = min(time, audit if time <= self.scenario.duration else time)
+            if self._steps:
+                stop = min(stop, max(self._steps[0][0], native.now()))
+            for found in native.advance(stop):
+                self._hear(from_native(found))
+            while self._steps and self._steps[0][0] <= native.now():
+                heapq.heappop(self._steps)[2]()
+            native.audit()
+
+    # deciding
+
+    def _hear(self, event: Event) -> None:
+        self.counts[event.kind] = self.counts.get(event.kind, 0) + 1
+        for number, state in self.host.states.items():
+            self._put_in_force(number, decide(state, event))
+        if isinstance(event, EngineReported) and event.what in ("hung", "quarantined"):
+            self.counts[event.what] = self.counts.get(event.what, 0) + 1
+            delay = self.scenario.readmit_ns
+            engine = self._engine_of(event.engine)
+            if delay is not None and engine is not None:
+                self._at(self.host.native.now() + delay, lambda: self._again(engine, "reset"))
+
+    def _engine_of(self, number: int | None) -> Engine | None:
+        return next((e for e in self.host.engines.values() if e.id == number), None)
+
+    def _tell(self, event: Event) -> None:
+        for number, state in self.host.states.items():
+            self._put_in_force(number, decide(state, event))
+
+    def _put_in_force(self, number: int, decision: Decision) -> None:
+        state, plan = decision.state, decision.plan
+        every = self._verify_every(state)
+        if every is not None:
+            plan = replace(plan, verify_every=every)
+        before = self.host.states[number].plan
+        if not decision.to_publish and before is not None:
+            self.host.states[number] = replace(state, plan=before)
+            return
+        # One epoch for all teams' Plans, as the data plane counts them per team.
+        self.host.native.publish(plan.to_native())
+        self.host.states[number] = replace(state, plan=plan)
+        self.plans += 1
+        for notice in decision.notices:
+            name = f"{notice.what}-changed"
+            self.counts[name] = self.counts.get(name, 0) + 1
+            details = f"team={state.name} before={notice.before} after={notice.after}"
+            self.host.native.note(notice.what, details)
+
+    def _verify_every(self, state: TeamState) -> int | None:
+        team = next(team for team in self.scenario.teams if team.name == state.name)
+        return team.verify_every
+
+    # what happens
+
+    def _happen(self, fault: Fault) -> None:
+        native = self.host.native
+        subject = fault.member or fault.engine or fault.team or ""
+        native.note(fault.kind, f"{subject} {fault.word or fault.value or ''}".strip())
+        if fault.member is not None:
+            self._to_member(fault, self.host.members[fault.member])
+        elif fault.engine is not None:
+            self._to_engine(fault, self.host.engines.get(fault.engine))
+        elif fault.kind == "mode" and fault.word in ("active-backup", "balance-alb"):
+            self._to_team(fault, SettingsChanged(mode=fault.word))  # type: ignore[arg-type]
+        elif fault.kind == "software" and fault.word in ("always", "overflow", "never"):
+            self._to_team(fault, SettingsChanged(software=fault.word))  # type: ignore[arg-type]
+
+    def _to_team(self, fault: Fault, event: Event) -> None:
+        number = self.host.teams[fault.team or self.scenario.teams[0].name]
+        self._put_in_force(number, decide(self.host.states[number], event))
+
+    def _to_member(self, fault: Fault, member: int) -> None:
+        native = self.host.native
+        present = any(state.member(member) is not None for state in self.host.states.values())
+        match fault.kind:
+            case "add" if not present:
+                self._add(member)
+            case "remove" if present:
+                self._remove(member)
+            case "link-down" if present:
+                native.link(member, up=False)
+            case "link-up" if present:
+                native.link(member, up=True)
+            case "vanish" if present:
+                native.link(member, up=False, deleted=True)
+            case "deaf":
+                native.deaf(member, True)
+            case "hear":
+                native.deaf(member, False)
+
+    def _add(self, member: int) -> None:
+        host = self.host
+        _, spec = host.specs[member]
+        host.add_member(member, up=True)
+        if spec.engine is not None:
+            engine = host.new_engine(spec.engine, member)
+            if host.admit(engine):
+                self._tell(EngineJoined(engine=engine.state()))
+        number = host.specs[member][0]
+        joined = MemberJoined(member=host.member_state(member, up=True))
+        self._put_in_force(number, decide(host.states[number], joined))
+
+    def _remove(self, member: int) -> None:
+        host = self.host
+        number = host.specs[member][0]
+        self._put_in_force(number, decide(host.states[number], MemberLeft(member=member)))
+        own = [engine for engine in host.engines.values() if engine.member == member]
+        for engine in own:
+            self._leave(engine)
+        host.native.member_remove(member)
+
+    def _leave(self, engine: Engine) -> None:
+        if self.host.engines.pop(engine.spec.name, None) is not None:
+            self._tell(EngineLeft(engine=engine.id))
+            self.host.native.engine_remove(engine.id)
+
+    def _to_engine(self, fault: Fault, engine: Engine | None) -> None:
+        if engine is None:
+            return
+        match fault.kind:
+            case "reset" | "verify":
+                self._again(engine, fault.kind)
+            case "remove":
+                self._leave(engine)
+            case "die" | "hang" | "wrong" | "late" | "heal" | "sag" | "stick" | "coalesce":
+                self.host.native.engine_fault(engine.id, fault.kind, fault.value)
+
+    def _again(self, engine: Engine, how: str) -> None:
+        """Out, tested, and in again."""
+        native = self.host.native
+        if engine.spec.name not in self.host.engines:
+            return
+        self._tell(EngineLeft(engine=engine.id))
+        again = native.engine_reset if how == "reset" else native.engine_verify
+        try:
+            engine.verified = again(engine.id)
+        except EngineRefused as error:
+            native.note("engine-refused", f"engine={engine.spec.name} {error.message}")
+            self._tell(EngineJoined(engine=engine.state("failed")))
+            return
+        native.note("engine-admitted", f"engine={engine.spec.name}")
+        self._tell(EngineJoined(engine=engine.state()))
+
+
+__all__ = ["Run", "run"]

@@ -1,0 +1,186 @@
+"""What is simulated, as frozen values. Times are nanoseconds, rates bits per second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from esprit.model.spec import EngineSpec
+
+PatternName = Literal["constant", "poisson", "on-off", "pcap"]
+Direction = Literal["out", "in"]
+
+#: Bytes of IP packets and how many of each: the "simple IMIX" of 64, 594 and 1518 bytes on the
+#: wire (Ethernet header and FCS included), 7 : 4 : 1.
+IMIX = ((46, 7), (576, 4), (1500, 1))
+
+#: The shortest probe: IPv4, UDP, and 16 bytes that say which it is.
+MIN_PACKET = 44
+
+#: ESP, UDP and outer IPv4 around a packet: what a member's MTU holds more than a packet.
+OVERHEAD = 20 + 8 + 16 + 5 + 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """An interface of a team.
+
+    Attributes:
+        rate_bps: Of its wire.
+        ring: Frames that its device takes ahead.
+        up: Its link when the run begins.
+        joins: It is no member from the start; a fault of kind ``add`` makes it one.
+    """
+
+    interface: str
+    rate_bps: int = 100_000_000_000
+    mtu: int = 1600
+    ring: int = 256
+    up: bool = True
+    joins: bool = False
+    priority: int = 0
+    carry: bool = True
+    weight: int = 1
+    engine: EngineSpec | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sas:
+    """The SAs of a team.
+
+    Attributes:
+        policies: Selectors that protect; flows are dealt out to them.
+        bundle: One outbound SA for each member; otherwise one for the policy.
+        cipher: Bits of the key.
+    """
+
+    policies: int = 1
+    bundle: bool = False
+    cipher: Literal[128, 256] = 128
+    mode: Literal["tunnel", "transport"] = "tunnel"
+    esn: bool = True
+    udp: bool = False
+    replay_window: int = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Team:
+    """A team.
+
+    Attributes:
+        settings: Fields of :class:`esprit.model.TeamState`, as a mode reads them.
+        verify_every: Of so many sealed jobs one is opened again; None: as the mode says.
+    """
+
+    name: str
+    members: tuple[Member, ...]
+    settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    sas: Sas = Sas()
+    verify_every: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """A source of packets.
+
+    Attributes:
+        rate_bps: Of IP packets; with ``load`` instead, so many times what all engines do.
+        sizes: Bytes of IP packets, and how many of each.
+        plain: No policy protects it.
+        via: Inbound, to these members' own addresses in turn; empty: to the team's.
+    """
+
+    name: str
+    team: str
+    direction: Direction = "out"
+    pattern: PatternName = "constant"
+    rate_bps: int = 0
+    load: float | None = None
+    on_ns: int = 0
+    off_ns: int = 0
+    sizes: tuple[tuple[int, int], ...] = ((1400, 1),)
+    packets: tuple[tuple[int, int], ...] = ()
+    flows: int = 16
+    plain: bool = False
+    via: tuple[str, ...] = ()
+    start_ns: int = 0
+    stop_ns: int | None = None
+    burst: int = 1
+
+
+FaultKind = Literal[
+    "link-down",
+    "link-up",
+    "vanish",
+    "deaf",
+    "hear",
+    "die",
+    "hang",
+    "wrong",
+    "late",
+    "heal",
+    "sag",
+    "stick",
+    "coalesce",
+    "reset",
+    "verify",
+    "add",
+    "remove",
+    "mode",
+    "software",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something that happens at ``at``: to a member, an engine or a team."""
+
+    at: int
+    kind: FaultKind
+    member: str | None = None
+    engine: str | None = None
+    team: str | None = None
+    value: int = 0
+    word: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A run.
+
+    Attributes:
+        source: The file, for messages.
+        duration: Traffic ends here; the run goes on until everything has come to rest.
+        warmup: Rates and latencies are measured from here on.
+        control_ns: From an event of the data plane to the decision about it.
+        turn_ns: What a step of the worker takes at least.
+        readmit_ns: An engine that was left is reset, tested and admitted again after so long.
+        announce: Members that take over announce the team's address.
+        expect: What must hold at the end, such as ``"throughput_share >= 0.98"``.
+        job_rows: Rows of jobs kept at most.
+    """
+
+    name: str
+    teams: tuple[Team, ...]
+    about: str = ""
+    source: str = "scenario"
+    seed: int = 1
+    duration: int = 20_000_000
+    warmup: int = 0
+    control_ns: int = 1_000_000
+    turn_ns: int = 2_000
+    readmit_ns: int | None = None
+    announce: bool = False
+    engines: tuple[EngineSpec, ...] = ()
+    traffic: tuple[Traffic, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    expect: tuple[str, ...] = ()
+    job_rows: int = 200_000
+    buffers: tuple[int, int] = (8192, 768)
+
+    def engine_names(self) -> tuple[str, ...]:
+        """All engines, members' first."""
+        own = [m.engine.name for t in self.teams for m in t.members if m.engine is not None]
+        return (*own, *(engine.name for engine in self.engines))

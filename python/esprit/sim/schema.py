@@ -1,0 +1,131 @@
+"""The tables of a scenario file, as pydantic models. They do not leave this package."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from esprit.config.schema import EngineTable, Table
+from esprit.config.values import Duration, InterfaceName, ObjectName, Rate
+from esprit.model.state import TeamState
+from esprit.sim.scenario import IMIX, MIN_PACKET, FaultKind
+
+#: What of a team's state a file may set; the rest is what a run makes of it.
+SETTINGS = frozenset(f.name for f in fields(TeamState)) - {
+    "id", "name", "members", "engines", "link_epoch", "active", "announcements", "plan",
+}  # fmt: skip
+
+
+def _sizes(value: object) -> object:
+    if value == "imix":
+        return [list(pair) for pair in IMIX]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [[value, 1]]
+    return value
+
+
+Size = Annotated[int, Field(ge=MIN_PACKET, le=9000)]
+Sizes = Annotated[
+    list[Annotated[list[int], Field(min_length=2, max_length=2)]], BeforeValidator(_sizes)
+]
+
+
+class MemberTable(Table):
+    """A member."""
+
+    interface: InterfaceName
+    rate: Rate = 100_000_000_000
+    mtu: int = Field(1600, ge=576, le=65521)
+    ring: int = Field(256, ge=1, le=65536)
+    up: bool = True
+    joins: bool = False
+    priority: int = Field(0, ge=-32768, le=32767)
+    carry: bool = True
+    weight: int = Field(1, ge=1, le=1000)
+    engine: EngineTable | None = None
+    count: int = Field(1, ge=1, le=1024)
+
+
+class SasTable(Table):
+    """A team's SAs."""
+
+    policies: int = Field(1, ge=1, le=65536)
+    bundle: bool = False
+    cipher: Literal[128, 256] = 128
+    mode: Literal["tunnel", "transport"] = "tunnel"
+    esn: bool = True
+    udp: bool = False
+    replay_window: int = Field(2048, ge=64, le=8192)
+
+
+class TeamTable(Table):
+    """A team; what is not here is checked against the model."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, hide_input_in_errors=True)
+
+    name: InterfaceName
+    member: list[MemberTable] = Field(min_length=1)
+    sas: SasTable = SasTable()
+    verify: str | None = None
+    count: int = Field(1, ge=1, le=256)
+
+
+class TrafficTable(Table):
+    """A source of packets."""
+
+    name: ObjectName
+    team: InterfaceName | None = None
+    direction: Literal["out", "in"] = "out"
+    pattern: Literal["constant", "poisson", "on-off", "pcap"] = "constant"
+    rate: Rate | None = None
+    load: float | None = Field(None, gt=0, le=100)
+    on: Duration | None = None
+    off: Duration | None = None
+    size: Sizes | None = None
+    pcap: str | None = None
+    flows: int = Field(16, ge=1, le=1 << 20)
+    plain: bool = False
+    via: list[InterfaceName] = Field(default_factory=list)
+    start: Duration = 0
+    stop: Duration | None = None
+    burst: int = Field(1, ge=1, le=1024)
+
+
+class FaultTable(Table):
+    """Something that happens."""
+
+    at: Duration
+    kind: FaultKind
+    member: InterfaceName | None = None
+    engine: ObjectName | None = None
+    team: InterfaceName | None = None
+    value: int = Field(0, ge=0)
+    word: str = ""
+
+
+class EngineTables(EngineTable):
+    """An engine that belongs to no member; ``count`` of them are numbered behind the name."""
+
+    count: int = Field(1, ge=1, le=256)
+
+
+class FileTable(Table):
+    """A whole file."""
+
+    name: ObjectName
+    about: str = ""
+    seed: int = Field(1, ge=0, lt=1 << 63)
+    duration: Duration = 20_000_000
+    warmup: Duration = 0
+    control_latency: Duration = 1_000_000
+    turn: Duration = 2_000
+    readmit: Duration | None = None
+    announce: bool = False
+    job_rows: int = Field(200_000, ge=0, le=1 << 24)
+    team: list[TeamTable] = Field(min_length=1)
+    engine: list[EngineTables] = Field(default_factory=list)
+    traffic: list[TrafficTable] = Field(min_length=1)
+    fault: list[FaultTable] = Field(default_factory=list)
+    expect: list[str] = Field(default_factory=list)
