@@ -88,6 +88,15 @@ impl Direction {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Seal, Self::Open];
 
+    /// As it stands in snapshots.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Seal => "seal",
+            Self::Open => "open",
+        }
+    }
+
     /// Its place in [`Direction::ALL`].
     pub(crate) const fn index(self) -> usize {
         match self {

@@ -39,4 +39,4 @@ pub use pool::{
 };
 pub use rates::{Rate, Rates};
 pub use seats::MAX_ENGINES;
-pub use verify::{Refused, Verified, verify};
+pub use verify::{Refused, Tested, Verified, verify};

@@ -4,22 +4,41 @@
 //! [`Pool::admit`](crate::Pool::admit) takes.
 
 mod calibrate;
+mod edges;
 mod known;
 pub(crate) mod runner;
+mod second;
 
 use core::fmt;
 
 use esprit_packet::Time;
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::engine::Engine;
-use crate::rates::Rates;
+use crate::job::MAX_OPS;
+use crate::key::{Algorithm, Direction};
+use crate::rates::{Rate, Rates};
 use crate::verify::runner::Runner;
+
+/// What came of one algorithm in one direction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tested {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// Seal or open.
+    pub direction: Direction,
+    /// Whether the engine is given such jobs.
+    pub passed: bool,
+    /// What it did rightly, or the first that it did not.
+    pub evidence: String,
+}
 
 /// An engine that gave the right answers, and how fast it gave them.
 pub struct Verified {
     engine: Box<dyn Engine>,
     rates: Rates,
+    tests: Vec<Tested>,
 }
 
 impl Verified {
@@ -27,6 +46,12 @@ impl Verified {
     #[must_use]
     pub const fn rates(&self) -> &Rates {
         &self.rates
+    }
+
+    /// What it was asked, and what came of it.
+    #[must_use]
+    pub fn tests(&self) -> &[Tested] {
+        &self.tests
     }
 
     /// The engine, for its capabilities.
@@ -57,6 +82,8 @@ pub struct Refused {
     pub engine: Box<dyn Engine>,
     /// What it did wrong.
     pub evidence: String,
+    /// All that it was asked.
+    pub tests: Vec<Tested>,
 }
 
 impl fmt::Debug for Refused {
@@ -67,16 +94,18 @@ impl fmt::Debug for Refused {
     }
 }
 
-/// Has an engine do what is known and compares, for every algorithm that it declares and both
-/// directions; then measures its rates. Takes some tens of milliseconds, on the caller's
-/// thread. The engine is reset before, whatever state it was left in, and after, so that no
-/// test key stays in it.
+/// Has an engine do what is known and compares, for every algorithm that it declares and each
+/// direction apart: published cases, a round trip with another implementation, jobs at the
+/// edges of what a job can be; then measures its rates. What it did wrong it is not given: it
+/// has no rate for that. Takes some tens of milliseconds for each, on the caller's thread. The
+/// engine is reset before, whatever state it was left in, and after, so that no test key stays
+/// in it.
 ///
 /// `clock` tells the time; `idle` is called while the engine has not finished: it lets time
 /// pass, for instance by sleeping for some microseconds.
 ///
 /// # Errors
-/// [`Refused`] at the first wrong answer, or none within a second.
+/// [`Refused`] where nothing passed, or something was not answered within a second.
 pub fn verify(
     engine: Box<dyn Engine>,
     clock: &dyn Fn() -> Time,
@@ -86,18 +115,80 @@ pub fn verify(
     engine.reset(clock());
     let mut runner = Runner::new(engine, clock, idle);
     let mut rates = Rates::default();
+    let mut tests = Vec::new();
     let algorithms = runner.engine().capabilities().algorithms.clone();
-    for algorithm in algorithms {
-        let result = known::check(&mut runner, algorithm)
-            .and_then(|()| calibrate::calibrate(&mut runner, algorithm, &mut rates));
-        if let Err(evidence) = result {
-            return Err(Refused {
-                engine: runner.into_engine(),
-                evidence: format!("{}: {evidence}", algorithm.name()),
-            });
+    for (algorithm, direction) in algorithms
+        .into_iter()
+        .flat_map(|algorithm| Direction::ALL.map(|direction| (algorithm, direction)))
+    {
+        if runner.is_silent() {
+            // It would be a second for each, and nothing to trust it with.
+            break;
         }
+        let result = test(&mut runner, algorithm, direction);
+        if let Ok((rate, _)) = &result {
+            rates.set(algorithm, direction, *rate);
+        }
+        tests.push(Tested {
+            algorithm,
+            direction,
+            passed: result.is_ok(),
+            evidence: result.map_or_else(|why| why, |(_, evidence)| evidence),
+        });
     }
+    let silent = runner.is_silent();
     let mut engine = runner.into_engine();
+    if silent || !tests.iter().any(|test| test.passed) {
+        let mut failed = tests.iter().filter(|test| !test.passed);
+        let telling = if silent {
+            failed.next_back()
+        } else {
+            failed.next()
+        };
+        let evidence = telling.map_or_else(
+            || "it knows no algorithm".to_owned(),
+            |test| {
+                let direction = test.direction.name();
+                format!("{} {direction}: {}", test.algorithm.name(), test.evidence)
+            },
+        );
+        return Err(Refused {
+            engine,
+            evidence,
+            tests,
+        });
+    }
     engine.reset(clock());
-    Ok(Verified { engine, rates })
+    Ok(Verified {
+        engine,
+        rates,
+        tests,
+    })
+}
+
+fn test(
+    runner: &mut Runner<'_>,
+    algorithm: Algorithm,
+    direction: Direction,
+) -> Result<(Rate, String), String> {
+    known::check(runner, algorithm, direction)?;
+    let others = second::check(runner, algorithm, direction)?;
+    let longest = edges::check(runner, algorithm, direction)?;
+    let rate = calibrate::calibrate(runner, algorithm, direction)?;
+    let install_ns = calibrate::key_install(runner, algorithm, direction)?;
+    let capabilities = runner.engine().capabilities();
+    let uses = match (capabilities.primary, capabilities.secondary) {
+        (true, true) => "primary and secondary use",
+        (true, false) => "primary use",
+        (false, true) => "secondary use",
+        (false, false) => "no use",
+    };
+    Ok((
+        rate,
+        format!(
+            "published answers, {others} round trips with another implementation, jobs of 0 to \
+             {longest} bytes and of 1 to {MAX_OPS} operations; {uses}; a new key takes \
+             {install_ns} ns"
+        ),
+    ))
 }

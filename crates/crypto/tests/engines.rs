@@ -202,7 +202,7 @@ fn an_engine_that_computes_wrongly_is_refused_with_evidence() {
         let mut engine = Box::new(AsicStepped::new(&AsicSpec::default()).unwrap());
         engine.inject(Fault::Wrong { every });
         let refused = refuse(engine);
-        assert!(refused.starts_with("aes-128-gcm-16: "), "{refused}");
+        assert!(refused.starts_with("aes-128-gcm-16 seal: "), "{refused}");
     }
     let mut engine = Box::new(AsicStepped::new(&AsicSpec::default()).unwrap());
     engine.inject(Fault::Late { by: 2_000_000_000 });

@@ -38,6 +38,7 @@ fn opening(input: &JobInput, sealed: &SharedBuf) -> JobInput {
             nonce: op.nonce,
             aad: op.aad,
             aad_len: op.aad_len,
+            long_aad: op.long_aad,
             body: (op.dst + prefix, op.dst + op.out_len(Direction::Seal) as u32),
             dst,
             ..Op::default()
@@ -45,9 +46,15 @@ fn opening(input: &JobInput, sealed: &SharedBuf) -> JobInput {
         dst += opened.out_len(Direction::Open) as u32;
         opened
     };
+    // Where additional data are long, they stand among the headers.
+    let long = input.ops.iter().any(|op| op.long_aad.1 > op.long_aad.0);
     JobInput {
         frames: smallvec::smallvec![sealed.clone()],
-        headers: Vec::new(),
+        headers: if long {
+            input.headers.clone()
+        } else {
+            Vec::new()
+        },
         ops: input.ops.iter().map(open).collect(),
     }
 }

@@ -6,6 +6,7 @@ use esprit_packet::{Pool as Buffers, SharedBuf, Time};
 use smallvec::SmallVec;
 
 use crate::engine::Engine;
+use crate::engines::aws_lc;
 use crate::job::{Job, JobInput, MAX_OPS, Op};
 use crate::key::{AeadKey, Direction, NONCE_LEN};
 
@@ -25,6 +26,8 @@ pub(crate) struct Runner<'a> {
     buffers: Buffers,
     back: Vec<Job>,
     ticket: u64,
+    /// It left a job undone: there is no sense in asking it more.
+    silent: bool,
 }
 
 impl<'a> Runner<'a> {
@@ -39,9 +42,15 @@ impl<'a> Runner<'a> {
             idle,
             buffers: Buffers::new(64, BURST_BUFFERS),
             back: Vec::new(),
+            silent: false,
             // Apart from the pool's, whose jobs may still be inside after a reset.
             ticket: u64::MAX / 2,
         }
+    }
+
+    /// Whether it left a job undone.
+    pub(crate) const fn is_silent(&self) -> bool {
+        self.silent
     }
 
     pub(crate) fn engine(&self) -> &dyn Engine {
@@ -135,6 +144,7 @@ impl<'a> Runner<'a> {
             }
             (self.idle)();
         }
+        self.silent = true;
         Err(format!(
             "of {given} jobs of {} packets, {} were back after {} ms",
             shape.packets,
@@ -142,6 +152,17 @@ impl<'a> Runner<'a> {
             self.now().since(start).0 / 1_000_000
         ))
     }
+}
+
+/// What the worker makes of `input`; bytes between outputs are zeroes.
+pub(crate) fn worked(key: &AeadKey, direction: Direction, input: &JobInput) -> Vec<u8> {
+    let end = |op: &Op| op.dst as usize + op.out_len(direction);
+    let mut out = vec![0; input.ops.last().map_or(0, end)];
+    for op in &input.ops {
+        let part = &mut out[op.dst as usize..][..op.out_len(direction)];
+        aws_lc::work_op(key, direction, input, op, part);
+    }
+    out
 }
 
 /// A job's input of `ops` equal packets to seal, out of one frame.
