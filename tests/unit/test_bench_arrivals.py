@@ -3,7 +3,7 @@
 import struct
 from pathlib import Path
 
-from bench.arrivals import Arrival, gap, silence_at, read
+from bench.arrivals import Arrival, gap, read, silence_at
 
 MS = 1_000_000
 
