@@ -20,7 +20,7 @@ brief() {
     offload) echo --rounds 1 --seconds 2 ;;
     pool) echo --rounds 2 --seconds 1 ;;
     plain) echo --rounds 2 --seconds 1 ;;
-    simlive) echo --seconds 2 --dies 1 ;;
+    simlive) ;;
     esac
 }
 

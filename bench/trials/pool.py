@@ -19,6 +19,7 @@ from bench.lab import BenchError
 from bench.load import Load
 from bench.pair import Pair, Side, pair
 from bench.trial import Result, Trial, say
+from esprit.demo.history import differences
 from esprit.demo.lab import tell
 from esprit.demo.teams import TEAM
 
@@ -63,6 +64,7 @@ async def run(arguments: argparse.Namespace) -> Result:
         work = _by_tasks if arguments.tasks else _by_packets
         rounds, offered, more = await work(found, arguments, total, wrong)
         engines = {name: engine.resource for name, engine in found.left.engines.items()}
+        hung = found.heard.count("engine", what="hung")
     shares = [sum(one.values()) / total for one in rounds]
     own = {name: distribution([one[name] / rates[name] for one in rounds]) for name in rates}
     share = distribution(shares)
@@ -71,13 +73,15 @@ async def run(arguments: argparse.Namespace) -> Result:
         line=(
             f"{figure(share['p50'], '', 3)} of {total / 1e9:g} Gbit/s reached "
             f"(median of {len(shares)}, least {figure(min(shares), '', 3)}; goal {GOAL:g}); "
-            f"of their own rates: {by_engine}; {offered}"
+            f"of their own rates: {by_engine}; "
+            f"engines taken for hung {hung} times; {offered}"
         ),
         wrong=wrong,
         data={
             "figures": {"share": share, "engines": own},
             "rounds": rounds,
             "engines": engines,
+            "hung": hung,
             **more,
         },
     )
@@ -167,7 +171,8 @@ async def _stretch(found: Pair, seconds: float) -> dict[str, float]:
     await asyncio.sleep(seconds)
     ended, after = await _bytes(found)
     span = (ended - began) / 1e9
-    return {name: (after[name] - before[name]) * 8 / span for name in after}
+    # An engine that was tested again meanwhile counts from zero; that it was is told apart.
+    return {name: done * 8 / span for name, done in differences(before, after).items()}
 
 
 async def _bytes(found: Pair) -> tuple[int, dict[str, int]]:
