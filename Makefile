@@ -10,14 +10,17 @@ override ESPRIT_VECTORS := $(abspath $(ESPRIT_VECTORS))
 # Arguments for `esprit demo`, for instance DEMO_ARGS=--plain.
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+# How long `make soak` goes on, and how many random scenarios `make test` runs.
+SOAK_SECONDS ?= 600
+ESPRIT_SEEDS ?= 2000
 
-export PYTHON ESPRIT_VECTORS
+export PYTHON ESPRIT_VECTORS ESPRIT_SEEDS
 
 RUST := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test vectors lint bench wheel build clean
+.PHONY: help demo test vectors lint bench soak wheel build clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +51,9 @@ lint: build ## ruff, mypy, stubtest, clippy, rustfmt
 bench: build ## throughput beside the raw pair, ESP in memory beside the bare cipher
 	@cargo build --quiet --release -p rawpair -p espmem
 	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+soak: build ## random scenarios in virtual time, for SOAK_SECONDS (600 if not set)
+	@$(BIN)/python -m esprit.sim.soak $(SOAK_SECONDS)
 
 wheel: $(VENV)/.packages ## a wheel for every Python from 3.11 on, in dist/
 	@tools/system.sh build
