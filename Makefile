@@ -13,14 +13,17 @@ BENCH_ARGS ?=
 # Options for every trial, for instance TRIALS_ARGS='--programs DIR'; TRIALS names those that run.
 TRIALS_ARGS ?=
 TRIALS ?= takeover deaf falsealarm faults alb direct offload pool plain simlive
+# How long `make soak` goes on, and how many random scenarios `make test` runs.
+SOAK_SECONDS ?= 600
+ESPRIT_SEEDS ?= 2000
 
-export PYTHON ESPRIT_VECTORS
+export PYTHON ESPRIT_VECTORS ESPRIT_SEEDS
 
 RUST := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test vectors lint bench trials wheel build clean
+.PHONY: help demo test vectors lint bench trials soak wheel build clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +58,9 @@ bench: build ## throughput beside the raw pair, ESP in memory beside the bare ci
 trials: build ## trials of a live team on namespaces, briefly: what is lost, and how long it takes
 	@cargo build --quiet --release -p numbered
 	@tools/trials.sh "$(BIN)/python" "$(TRIALS)" $(TRIALS_ARGS)
+
+soak: build ## random scenarios in virtual time, for SOAK_SECONDS (600 if not set)
+	@$(BIN)/python -m esprit.sim.soak $(SOAK_SECONDS)
 
 wheel: $(VENV)/.packages ## a wheel for every Python from 3.11 on, in dist/
 	@tools/system.sh build

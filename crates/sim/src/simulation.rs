@@ -100,12 +100,12 @@ struct Flying {
     bytes: u32,
 }
 
-/// Where packets of a flow keep their order. One that changes its SA may be overtaken: rule 4 is
-/// for each SA.
+/// Where packets of a flow keep their order: rule 4 is for each SA, and two links have no common
+/// order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Lane {
     Host,
-    Sa(u32),
+    Sa(u32, u32),
     Plain(u32),
 }
 
@@ -866,7 +866,7 @@ impl Simulation {
         }
         match Probe::read(&self.canary, &opened.payload) {
             Some(probe) => {
-                let lane = Lane::Sa(opened.sa);
+                let lane = Lane::Sa(opened.sa, member);
                 self.in_order(member, lane, probe, opened.payload.len(), departs);
             }
             None => {

@@ -10,6 +10,7 @@ runs, every packet is opened by a peer and the rules of the design are checked; 
 broken ends the run with its seed, time and rule. The same seed gives the same bytes.
 """
 
+from esprit.sim.chance import fuzz
 from esprit.sim.files import load, read, shipped
 from esprit.sim.placement import Candidate, Job, Placement
 from esprit.sim.report import Report, Violation
@@ -28,6 +29,7 @@ __all__ = [
     "Team",
     "Traffic",
     "Violation",
+    "fuzz",
     "load",
     "read",
     "run",

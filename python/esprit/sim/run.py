@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,8 @@ class Run:
         if sabotage is not None:
             self.host.native.sabotage(sabotage)
         self.plans = 0
+        #: Real seconds of each decision that was published; no part of a report.
+        self.plan_seconds: list[float] = []
         self.counts: dict[str, int] = {}
         # Steps of the scenario and of the control plane, by their time; in order of their coming.
         self._steps: list[tuple[int, int, Callable[[], None]]] = []
@@ -127,15 +130,15 @@ class Run:
 
     # time
 
-    def _at(self, time: int, step: Callable[[], None]) -> None:
+    def _at(self, at: int, step: Callable[[], None]) -> None:
         self._step += 1
-        heapq.heappush(self._steps, (time, self._step, step))
+        heapq.heappush(self._steps, (at, self._step, step))
 
-    def _until(self, time: int) -> None:
+    def _until(self, end: int) -> None:
         native = self.host.native
-        while not self.broken and native.now() < time:
+        while not self.broken and native.now() < end:
             audit = (native.now() // AUDIT_NS + 1) * AUDIT_NS
-            stop = min(time, audit if time <= self.scenario.duration else time)
+            stop = min(end, audit if end <= self.scenario.duration else end)
             if self._steps:
                 stop = min(stop, max(self._steps[0][0], native.now()))
             for found in native.advance(stop):
@@ -189,7 +192,10 @@ class Run:
 
     def _decide(self, number: int, event: Event) -> None:
         stamped = replace(event, time=max(event.time, self.host.native.now()))
+        begun, plans = time.perf_counter(), self.plans
         self._put_in_force(number, decide(self.host.states[number], stamped))
+        if self.plans > plans:
+            self.plan_seconds.append(time.perf_counter() - begun)
 
     # what happens
 
