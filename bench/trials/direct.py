@@ -52,7 +52,7 @@ async def run(arguments: argparse.Namespace) -> Result:
     told = "; ".join(
         f"{delivery}: {figure(one['moves_per_second'], '', 1)} moves/s, "
         f"{one['replies']:,} of {one['requests']:,} replies, "
-        f"p50 {figure(one['trips_us']['p50'])} us, lost {one['lost']:,} of {one['sent']:,} packets, "
+        f"p50 {figure(one['trips_us']['p50'])} us, lost {one['lost']:,} of {one['sent']:,}, "
         f"out of order {one['reordered']:,}"
         for delivery, one in results.items()
     )
