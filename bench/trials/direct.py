@@ -52,7 +52,8 @@ async def run(arguments: argparse.Namespace) -> Result:
     told = "; ".join(
         f"{delivery}: {figure(one['moves_per_second'], '', 1)} moves/s, "
         f"{one['replies']:,} of {one['requests']:,} replies, "
-        f"p50 {figure(one['trips_us']['p50'])} us, lost {one['lost']:,} of {one['sent']:,} packets"
+        f"p50 {figure(one['trips_us']['p50'])} us, lost {one['lost']:,} of {one['sent']:,}, "
+        f"out of order {one['reordered']:,}"
         for delivery, one in results.items()
     )
     return Result(line=told, wrong=wrong, data={"deliveries": results})
@@ -88,6 +89,7 @@ async def _measure(found: Pair, arguments: argparse.Namespace) -> tuple[dict[str
         "trips_us": distribution(trips),
         "sent": load.sent["sent"],
         "lost": load.sent["sent"] - load.received["received"],
+        "reordered": load.received["reordered"],
         "refused_by_replay": load.counts.refused_by_replay,
         "secondary_jobs": {name: engine["secondary_jobs"] for name, engine in engines.items()},
         "engines": engines,
