@@ -442,33 +442,28 @@ impl Worker {
 
     fn emit(&mut self, team_id: u32, mut id: u16, ready: Ready<Sealing>) {
         let bytes = ready.dst.len() as u64;
+        // All packets of a job are of one member's flows.
+        let Some(own) = ready.meta.groups.first().map(|group| group.member) else {
+            return;
+        };
+        let Some((own, mac)) = self.sender(team_id, own) else {
+            if let Some(team) = self.teams.get_mut(&team_id) {
+                team.drops.count(DropReason::PortDown, ready.meta.packets());
+            }
+            return;
+        };
+        // Direct delivery: the engine's own member sends it, with the requester's address.
+        let member = match self.teams.get(&team_id) {
+            Some(team) => self.deliverer(team, own, ready.engine, bytes),
+            None => own,
+        };
+        if member != own
+            && let Some(other) = self.members.get_mut(&member)
+        {
+            other.direct += ready.meta.packets();
+        }
         let sealed = ready.dst.share();
-        for mut group in ready.meta.groups {
-            // Removed while engines worked for it: its heir sends, as for a member that was lost.
-            if !self.members.contains_key(&group.member)
-                && let Some(team) = self.teams.get_mut(&team_id)
-            {
-                let Some(heir) = team.route.plain().single else {
-                    team.drops
-                        .count(DropReason::PortDown, u64::from(group.count));
-                    continue;
-                };
-                group.member = heir;
-            }
-            let Some(mac) = self.source_mac(team_id, group.member) else {
-                self.drop_on_member(group.member, DropReason::PortDown, u64::from(group.count));
-                continue;
-            };
-            // Direct delivery: the engine's own member sends it, with the requester's address.
-            let member = match self.teams.get(&team_id) {
-                Some(team) => self.deliverer(team, group.member, ready.engine, bytes),
-                None => group.member,
-            };
-            if member != group.member
-                && let Some(other) = self.members.get_mut(&member)
-            {
-                other.direct += u64::from(group.count);
-            }
+        for group in ready.meta.groups {
             if group.outer.is_udp() && group.count > 1 {
                 let frame = group.frame(mac, id, group.start, group.bytes(), &sealed);
                 self.queue(member, frame);
@@ -487,6 +482,17 @@ impl Worker {
             }
             id = id.wrapping_add(group.count as u16);
         }
+    }
+
+    /// Who sends for `member`, and with which source address: where it was removed while engines
+    /// worked for it, its heir, as for a member that was lost.
+    fn sender(&self, team: u32, member: u32) -> Option<(u32, Mac)> {
+        let member = if self.members.contains_key(&member) {
+            member
+        } else {
+            self.teams.get(&team)?.route.plain().single?
+        };
+        Some((member, self.source_mac(team, member)?))
     }
 }
 
