@@ -49,7 +49,12 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn learn(&mut self, spec: &SaSpec, key: &[u8], outbound: bool) -> Result<(), String> {
+    pub(crate) fn learn(
+        &mut self,
+        spec: &SaSpec,
+        key: &[u8],
+        outbound: bool,
+    ) -> Result<(), String> {
         let (cipher, salt) = key.split_at(key.len().saturating_sub(4));
         let algorithm = if cipher.len() == 32 {
             &AES_256_GCM
@@ -107,8 +112,11 @@ impl Peer {
 
     /// Opens one.
     pub(crate) fn open(&mut self, packet: &[u8]) -> Result<Opened, String> {
-        let head: &[u8; ESP + IV] = packet.first_chunk().ok_or("an ESP packet without its header")?;
-        let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let head: &[u8; ESP + IV] = packet
+            .first_chunk()
+            .ok_or("an ESP packet without its header")?;
+        let word =
+            |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let (spi, low) = (word(0), word(4));
         let sa = self
             .opens
@@ -137,7 +145,11 @@ impl Peer {
         let mut text = packet[ESP + IV..].to_vec();
         let plain = sa
             .key
-            .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut text)
+            .open_in_place(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(aad),
+                &mut text,
+            )
             .map_err(|_| format!("SA {}: number {seq} does not open", sa.id))?;
         sa.seq = sa.seq.max(seq);
         let [.., pad, next] = *plain else {

@@ -45,7 +45,9 @@ impl Probe {
         if label[..8] != mark[..] {
             return None;
         }
-        let number = |at: usize| u32::from_be_bytes([label[at], label[at + 1], label[at + 2], label[at + 3]]);
+        let number = |at: usize| {
+            u32::from_be_bytes([label[at], label[at + 1], label[at + 2], label[at + 3]])
+        };
         let probe = Self {
             flow: number(8),
             number: number(12),

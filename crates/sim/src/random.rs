@@ -37,8 +37,8 @@ pub(crate) fn digest(seed: u64, bytes: &[u8]) -> u64 {
     let mut state = seed ^ (bytes.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let (words, rest) = bytes.as_chunks::<8>();
     for word in words {
-        state = (state.rotate_left(23) ^ u64::from_le_bytes(*word))
-            .wrapping_mul(0x9fb2_1c65_1e98_df25);
+        state =
+            (state.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(0x9fb2_1c65_1e98_df25);
     }
     for &byte in rest {
         state = (state.rotate_left(23) ^ u64::from(byte)).wrapping_mul(0x9fb2_1c65_1e98_df25);

@@ -372,7 +372,10 @@ impl Simulation {
         let handed = self.wires.members.get(&member);
         let handed = handed.map_or(0, |port| port.handed.len() as u64);
         let heirs = self.worker.snapshot(self.now).teams;
-        if heirs.get(&gone.team).is_none_or(|team| team.receiver.is_none()) {
+        if heirs
+            .get(&gone.team)
+            .is_none_or(|team| team.receiver.is_none())
+        {
             self.removed_drops += queued.saturating_sub(handed);
         }
         self.after();
@@ -405,7 +408,10 @@ impl Simulation {
         let rates = verified.rates().lines();
         let report = EngineReport {
             capabilities: verified.engine().capabilities().clone(),
-            latency_ns: rates.iter().map(|line| line.rate.latency_ns).fold(0.0, f64::max) as u64,
+            latency_ns: rates
+                .iter()
+                .map(|line| line.rate.latency_ns)
+                .fold(0.0, f64::max) as u64,
             rates,
         };
         self.worker.engine_admit(EngineId(id), verified);
@@ -425,6 +431,7 @@ impl Simulation {
     /// The evidence against it.
     pub fn engine_reset(&mut self, id: u32) -> Result<EngineReport, String> {
         self.faults.remove(&id);
+        lock(&self.journal).liars.remove(&id);
         self.engine_verify(id)
     }
 
@@ -441,7 +448,10 @@ impl Simulation {
     pub fn engine_fault(&mut self, id: u32, fault: Fault) -> Answer {
         // What a liar seals reaches the wire, unless all of it is checked; what it opens is looked
         // at now and then only.
-        self.lied |= matches!(fault, Fault::Wrong { .. });
+        if matches!(fault, Fault::Wrong { .. }) {
+            self.lied = true;
+            lock(&self.journal).liars.insert(id);
+        }
         if fault == Fault::Heal {
             self.faults.remove(&id);
         } else {
@@ -673,8 +683,11 @@ impl Simulation {
         );
         if let Some(spi) = spi {
             let Some((_, sealed)) = self.peer.seal(spi, mac, &frame) else {
-                self.verdict
-                    .broken(self.now, Rule::Bytes, format!("the peer has no SA {spi:#x}"));
+                self.verdict.broken(
+                    self.now,
+                    Rule::Bytes,
+                    format!("the peer has no SA {spi:#x}"),
+                );
                 return;
             };
             frame = sealed;
@@ -814,11 +827,15 @@ impl Simulation {
 
     fn overheard(&mut self, member: u32, bytes: &[u8], vnet: &VnetHdr, departs: Time) {
         if self.ear.sees_plaintext(bytes) {
-            let detail = format!("member {member} was given a packet that policy protects, unsealed");
+            let detail =
+                format!("member {member} was given a packet that policy protects, unsealed");
             self.verdict.broken(self.now, Rule::Plaintext, detail);
             return;
         }
-        if let Some(from) = bytes.get(6..12).and_then(|mac| <[u8; 6]>::try_from(mac).ok()) {
+        if let Some(from) = bytes
+            .get(6..12)
+            .and_then(|mac| <[u8; 6]>::try_from(mac).ok())
+        {
             let before = self.switch.insert(from, member);
             self.moves += u64::from(before.is_some_and(|before| before != member));
         }
@@ -905,7 +922,8 @@ impl Simulation {
     fn went_up(&mut self, frame: &TxFrame) {
         let bytes = frame.to_vec();
         let payload = bytes.get(ETHERNET + IPV4 + UDP..).unwrap_or_default();
-        let probe = Probe::read(&self.canary, payload).or_else(|| Probe::read(&self.plain, payload));
+        let probe =
+            Probe::read(&self.canary, payload).or_else(|| Probe::read(&self.plain, payload));
         match probe {
             Some(probe) => {
                 self.in_order(u32::MAX, Lane::Host, probe, payload.len(), self.now);
@@ -979,7 +997,9 @@ impl Simulation {
         let counts = &mut self.counts[flow.source];
         counts.delivered += 1;
         counts.delivered_bytes += u64::from(one.bytes);
-        counts.latencies.push(one.departs.0 - sent.min(one.departs.0));
+        counts
+            .latencies
+            .push(one.departs.0 - sent.min(one.departs.0));
     }
 
     fn wire_lost(&mut self, one: Flying) {

@@ -117,7 +117,12 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn new(spec: TrafficSpec, templates: Vec<Template>, first_flow: u32, seed: u64) -> Self {
+    pub(crate) fn new(
+        spec: TrafficSpec,
+        templates: Vec<Template>,
+        first_flow: u32,
+        seed: u64,
+    ) -> Self {
         let weight = match &spec.sizes {
             Sizes::Fixed(_) => 1,
             Sizes::Mix(mix) => mix.iter().map(|&(_, weight)| u64::from(weight)).sum(),

@@ -135,9 +135,7 @@ def simulate(
         typer.Argument(help="A file, or a shipped scenario; none: list these.", show_default=False),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the scenario's own.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="A folder for rows, summary and plots.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for rows, summary and plots.")] = None,
     rival: Annotated[str | None, typer.Option(help="Another placement, by its name.")] = None,
     compare: Annotated[bool, typer.Option(help="Our placement beside every rival.")] = False,
     figures: Annotated[bool, typer.Option(help="Print the figures that must hold.")] = False,

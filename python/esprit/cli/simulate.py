@@ -30,9 +30,7 @@ def simulate(
     if show_figures:
         return figures.main([] if scenario is None else [scenario])
     if scenario is None:
-        found = [
-            {"name": path.stem, "about": sim.load(path).about} for path in sim.shipped()
-        ]
+        found = [{"name": path.stem, "about": sim.load(path).about} for path in sim.shipped()]
         render.as_json(found) if json else [
             print(f"{one['name']:24} {one['about']}") for one in found
         ]
@@ -47,7 +45,9 @@ def simulate(
     read = sim.load(scenario)
     reports = []
     for name in names:
-        placement = None if name is None else rivals.RIVALS[name](read.seed if seed is None else seed)
+        placement = (
+            None if name is None else rivals.RIVALS[name](read.seed if seed is None else seed)
+        )
         report = sim.run(read, placement=placement, seed=seed)
         reports.append((name or "esprit", report))
         if out is not None:

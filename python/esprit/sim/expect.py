@@ -40,5 +40,5 @@ def parse(line: str) -> Expectation:
     """
     match = _LINE.fullmatch(line)
     if match is None:
-        raise ValueError('is no expectation; write a figure, >=, <=, ==, > or <, and a number')
+        raise ValueError("is no expectation; write a figure, >=, <=, ==, > or <, and a number")
     return Expectation(figure=match[1], operator=match[2], number=float(match[3]))

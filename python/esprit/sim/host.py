@@ -15,7 +15,6 @@ from esprit.sim.placement import Placement, adapted
 from esprit.sim.scenario import Member, Scenario, Team, Traffic
 
 
-
 @dataclass(slots=True)
 class Engine:
     """An engine of the pool."""
@@ -115,9 +114,7 @@ class Host:
         return engine
 
 
-def build(
-    scenario: Scenario, *, placement: Placement | None = None
-) -> Host:
+def build(scenario: Scenario, *, placement: Placement | None = None) -> Host:
     """Make the host; nothing is published yet."""
     seed = scenario.seed
     native = _native.Simulation(

@@ -33,9 +33,7 @@ def draw(report: Report, folder: Path) -> list[str]:
     for number, name in sorted(report.engines.items()):
         rows = [row for row in thinned if row["engine"] == number]
         times = [int(str(row["submitted"])) / 1e6 for row in rows]
-        spans = [
-            (int(str(row["done"])) - int(str(row["submitted"]))) / 1e3 for row in rows
-        ]
+        spans = [(int(str(row["done"])) - int(str(row["submitted"]))) / 1e3 for row in rows]
         if rows:
             stay.plot(times, spans, ".", markersize=2, label=name)
     stay.set_ylabel("stay in the engine (µs)")
