@@ -386,7 +386,9 @@ impl Simulation {
                 self.arrived(one);
             }
         }
-        self.wires.members.remove(&member);
+        if let Some(port) = self.wires.members.remove(&member) {
+            self.removed_drops += port.rx.len() as u64;
+        }
         self.member_macs.retain(|_, (id, _)| *id != member);
         self.wake_at(self.now);
     }
@@ -511,7 +513,13 @@ impl Simulation {
         };
         port.up = up && !deleted;
         port.gone = deleted;
-        if !port.up {
+        if deleted {
+            // What it had received goes with it, as with a socket of a deleted interface.
+            self.removed_drops += port.rx.len() as u64;
+            port.rx.clear();
+        }
+        let dead = !port.up;
+        if dead {
             self.lose_flying(member);
         }
         self.wires.links.push(LinkEvent {
