@@ -59,9 +59,7 @@ def test_what_is_no_toml_or_not_there_is_said() -> None:
 
 def test_a_capture_is_sent_again(tmp_path: Path) -> None:
     head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
-    records = b"".join(
-        struct.pack("<IIII", 7, at, 60, 60) + bytes(60) for at in (100, 150, 1100)
-    )
+    records = b"".join(struct.pack("<IIII", 7, at, 60, 60) + bytes(60) for at in (100, 150, 1100))
     (tmp_path / "small.pcap").write_bytes(head + records)
     text = GOOD.replace('rate = "1G"', 'pattern = "pcap"\npcap = "small.pcap"')
     found = sim.read(text, folder=tmp_path)

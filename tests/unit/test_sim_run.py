@@ -56,7 +56,11 @@ def test_a_job_that_comes_out_otherwise_when_it_is_done_again_is_seen() -> None:
         sim.Fault(at=7_500_000, kind="heal", engine="eth1-asic"),
     ]
     scenario = sim.Scenario(
-        name="redone", teams=base.teams, traffic=base.traffic, faults=tuple(late), duration=12_000_000
+        name="redone",
+        teams=base.teams,
+        traffic=base.traffic,
+        faults=tuple(late),
+        duration=12_000_000,
     )
     assert Run(scenario).through().violation is None
     broken = Run(scenario, sabotage={"redone": 0}).through().violation

@@ -386,7 +386,9 @@ impl Simulation {
                 self.arrived(one);
             }
         }
-        self.wires.members.remove(&member);
+        if let Some(port) = self.wires.members.remove(&member) {
+            self.removed_drops += port.rx.len() as u64;
+        }
         self.member_macs.retain(|_, (id, _)| *id != member);
         self.wake_at(self.now);
     }
@@ -431,6 +433,7 @@ impl Simulation {
     /// The evidence against it.
     pub fn engine_reset(&mut self, id: u32) -> Result<EngineReport, String> {
         self.faults.remove(&id);
+        lock(&self.journal).liars.remove(&id);
         self.engine_verify(id)
     }
 
@@ -447,7 +450,10 @@ impl Simulation {
     pub fn engine_fault(&mut self, id: u32, fault: Fault) -> Answer {
         // What a liar seals reaches the wire, unless all of it is checked; what it opens is looked
         // at now and then only.
-        self.lied |= matches!(fault, Fault::Wrong { .. });
+        if matches!(fault, Fault::Wrong { .. }) {
+            self.lied = true;
+            lock(&self.journal).liars.insert(id);
+        }
         if fault == Fault::Heal {
             self.faults.remove(&id);
         } else {
@@ -507,7 +513,13 @@ impl Simulation {
         };
         port.up = up && !deleted;
         port.gone = deleted;
-        if !port.up {
+        if deleted {
+            // What it had received goes with it, as with a socket of a deleted interface.
+            self.removed_drops += port.rx.len() as u64;
+            port.rx.clear();
+        }
+        let dead = !port.up;
+        if dead {
             self.lose_flying(member);
         }
         self.wires.links.push(LinkEvent {

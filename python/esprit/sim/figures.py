@@ -227,7 +227,7 @@ def _storm(seed: int, count: int, kinds: Sequence[tuple[FaultKind, int]]) -> Sce
         duration=2_000_000 + count * span,
         readmit_ns=2_000_000,
         faults=tuple(faults),
-        traffic=(Traffic(name="all", team="team0", pattern="poisson", rate_bps=200_000_000),),
+        traffic=(Traffic(name="all", team="team0", pattern="poisson", rate_bps=500_000_000),),
         job_rows=0,
     )
 

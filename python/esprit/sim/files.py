@@ -269,7 +269,7 @@ def _members(team: TeamTable, own: str) -> Iterator[Member]:
 
 
 def _traffic(table: TrafficTable, team: str, folder: Path, source: str) -> Traffic:
-    packets = ()
+    packets: tuple[tuple[int, int], ...] = ()
     if table.pattern == "pcap":
         packets = _recorded(folder / (table.pcap or ""), source)
     return Traffic(

@@ -98,7 +98,7 @@ class TeamTable(Table):
 
     name: InterfaceName
     member: list[MemberTable] = Field(min_length=1)
-    sas: SasTable = SasTable()
+    sas: SasTable = Field(default_factory=lambda: SasTable.model_validate({}))
     verify: str | None = None
     count: int = Field(1, ge=1, le=256)
 

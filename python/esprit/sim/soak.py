@@ -29,6 +29,7 @@ def main(seconds: float, first: int) -> int:
 
 
 if __name__ == "__main__":
-    arguments = [float(word) for word in sys.argv[1:]]
+    words = sys.argv[1:]
     # Seeds that `make test` does not run.
-    sys.exit(main(arguments[0] if arguments else 600, int(arguments[1]) if arguments[1:] else 10_000))
+    first = int(words[1]) if words[1:] else 10_000
+    sys.exit(main(float(words[0]) if words else 600, first))
