@@ -150,7 +150,7 @@ impl Worker {
 
     /// Moves what `lost` did to the next of the ranking, and its queue with it.
     fn take_over(&mut self, now: Time, team_id: u32, lost: u32, epoch: u64) {
-        if !self.teams.get(&team_id).is_some_and(|t| t.plan.is_some()) {
+        if self.teams.get(&team_id).is_none_or(|t| t.plan.is_none()) {
             return;
         }
         let before = self.reroute(team_id);

@@ -214,7 +214,8 @@ fn provoke(reason: DropReason) -> Host {
             };
             let host = Host::new(1, 1).with_device(&slow).active();
             let mut host = host.protect(1, 2, Mode::Tunnel, false);
-            for _ in 0..200 {
+            // More than may wait for an engine.
+            for _ in 0..20_000 {
                 host.tap().rx.push_back((PLAIN, udp(1, 2, &[0; 1000])));
             }
             host.settle();

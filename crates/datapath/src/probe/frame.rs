@@ -30,7 +30,7 @@ pub const LEN: usize = START + BODY + TAG;
 
 /// The key of a team's probe frames. Shows nothing of itself.
 #[derive(Clone)]
-pub struct ProbeKey(hmac::Key);
+pub struct ProbeKey(Box<hmac::Key>);
 
 impl ProbeKey {
     /// Bytes of a key.
@@ -39,7 +39,7 @@ impl ProbeKey {
     /// A key from its bytes.
     #[must_use]
     pub fn new(bytes: &[u8; Self::LEN]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+        Self(Box::new(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
     }
 }
 
