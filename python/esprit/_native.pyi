@@ -101,11 +101,24 @@ class Rate(TypedDict):
     ns_per_byte: float
     latency_ns: float
 
+class Tested(TypedDict):
+    """What came of an engine's tests of one algorithm in one direction."""
+
+    algorithm: str
+    direction: Literal["seal", "open"]
+    passed: bool
+    evidence: str
+
 class EngineVerified(TypedDict):
-    """The proof of an engine's tests, and its measured rates."""
+    """The proof of an engine's tests, and its measured rates.
+
+    What failed its test has no rate. ``latency_ns`` is the longest of the measured ones.
+    """
 
     capabilities: Capabilities
     rates: list[Rate]
+    tests: list[Tested]
+    latency_ns: int
 
 class UdpEncap(TypedDict):
     """The ports of RFC 3948 framing."""

@@ -5,7 +5,7 @@ import errno
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal
 
 import pytest
 
@@ -167,7 +167,13 @@ class FakePlane:
                     "bad_icv": 0,
                     "audited": 0,
                     "wrong": 0,
+                    "checked": 0,
+                    "canaries": 2,
+                    "second_looks": 1,
                     "busy_ns": 7,
+                    "primary_ns": 0,
+                    "secondary_ns": 0,
+                    "application_ns": 0,
                 }
                 for number in self.engines
             },
@@ -243,7 +249,7 @@ class FakePlane:
         ]
         if all(pair in failing for pair in pairs):
             raise EngineRefused(spec["name"], "case 1: wrong tag")
-        found: object = {
+        return {
             "capabilities": {
                 "kind": spec["kind"],
                 "simulated": spec["kind"] == "asic",
@@ -267,6 +273,7 @@ class FakePlane:
                 for algorithm, direction in pairs
                 if (algorithm, direction) not in failing
             ],
+            "latency_ns": 20000,
             "tests": [
                 {
                     "algorithm": algorithm,
@@ -277,7 +284,6 @@ class FakePlane:
                 for algorithm, direction in pairs
             ],
         }
-        return cast("EngineVerified", found)
 
     def engine_remove(self, engine: int) -> None:
         self._called("engine_remove")

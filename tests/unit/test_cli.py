@@ -85,6 +85,10 @@ def test_show_names_what_people_look_for(esprit: object) -> None:
     assert "eth2" in esprit("member", "show").out
     assert "none, backed up by the team" in esprit("member", "show").out
     assert "asic (simulated)" in esprit("engine", "show").out
+    said = esprit("engine", "show", "cores").out
+    assert "checked 0 jobs, canaries 2, second looks 1, wrong 0" in said
+    rows = [line.split() for line in said.splitlines()]
+    assert ["aes-128-gcm-16", "open", "passed"] in rows
     assert "aes-128-gcm-16" in esprit("sa", "show").out
     assert "[built in]" in esprit("policy", "show").out
     assert "esp-hw-offload: off [fixed]" in esprit("features").out

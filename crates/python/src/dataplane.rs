@@ -17,7 +17,7 @@ use esprit_port::{
 use pyo3::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{EngineSpec, fault, test};
+use crate::engine::{EngineSpec, evidence, fault, test};
 use crate::error::{NativeError, read, write};
 
 /// RFC 4106 section 8.1: the salt is the last four bytes of the keying material.
@@ -313,8 +313,9 @@ impl DataPlane {
                 write(py, &report)
             }
             Err(refused) => {
+                let evidence = evidence(&refused);
                 self.made().refused.insert(engine, refused.engine);
-                Err(NativeError::Engine(spec.name, refused.evidence).into())
+                Err(NativeError::Engine(spec.name, evidence).into())
             }
         }
     }

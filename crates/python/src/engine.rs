@@ -6,7 +6,7 @@ use esprit_crypto::engines::asic::Asic;
 use esprit_crypto::engines::asic_model::AsicSpec;
 use esprit_crypto::engines::cpu::{CpuInline, CpuThreads};
 use esprit_crypto::rates::RateLine;
-use esprit_crypto::verify::{Refused, Verified, verify};
+use esprit_crypto::verify::{Refused, Tested, Verified, verify};
 use esprit_crypto::{Capabilities, Engine, Fault, Wake};
 use esprit_datapath::monotonic;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,8 @@ enum Kind {
 pub struct EngineReport {
     capabilities: Capabilities,
     rates: Vec<RateLine>,
+    /// What it was asked, by algorithm and direction; where it failed it has no rate.
+    tests: Vec<Tested>,
     /// The longest of the measured latencies.
     latency_ns: u64,
 }
@@ -66,7 +68,7 @@ impl EngineSpec {
                 Box::new(engine)
             }
         };
-        test(engine).map_err(|refused| NativeError::Engine(self.name.clone(), refused.evidence))
+        test(engine).map_err(|refused| NativeError::Engine(self.name.clone(), evidence(&refused)))
     }
 }
 
@@ -79,8 +81,22 @@ pub fn test(engine: Box<dyn Engine>) -> Result<(Verified, EngineReport), Refused
         capabilities: verified.engine().capabilities().clone(),
         latency_ns: latency.fold(0.0, f64::max) as u64,
         rates,
+        tests: verified.tests().to_vec(),
     };
     Ok((verified, report))
+}
+
+/// Why an engine was refused: what told most, then the other tests that failed.
+pub fn evidence(refused: &Refused) -> String {
+    let mut lines = vec![refused.evidence.clone()];
+    for test in refused.tests.iter().filter(|test| !test.passed) {
+        let (algorithm, direction) = (test.algorithm.name(), test.direction.name());
+        let line = format!("{algorithm} {direction}: {}", test.evidence);
+        if line != refused.evidence {
+            lines.push(line);
+        }
+    }
+    lines.join("; ")
 }
 
 /// A fault by its name; `value` is every how many answers (`wrong`) or microseconds (`late`), the

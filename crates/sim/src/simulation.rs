@@ -156,6 +156,8 @@ pub struct EngineReport {
     pub capabilities: esprit_crypto::Capabilities,
     /// What was measured.
     pub rates: Vec<esprit_crypto::rates::RateLine>,
+    /// What it was asked, by algorithm and direction.
+    pub tests: Vec<esprit_crypto::verify::Tested>,
     /// The longest of the measured latencies.
     pub latency_ns: u64,
 }
@@ -415,6 +417,7 @@ impl Simulation {
                 .map(|line| line.rate.latency_ns)
                 .fold(0.0, f64::max) as u64,
             rates,
+            tests: verified.tests().to_vec(),
         };
         self.worker.engine_admit(EngineId(id), verified);
         self.wake_at(self.now);

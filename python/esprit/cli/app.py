@@ -334,7 +334,12 @@ def engine_show(
 ) -> None:
     """Show engines, what was measured of them and what they do."""
     found = _chosen([one.resource for one in _seen(team).engines.values()], "name", name, "engine")
-    render.as_json(found) if json else show.engines(found)
+    if json:
+        render.as_json(found)
+    elif name is None:
+        show.engines(found)
+    else:
+        show.engine(*found)
 
 
 @engine_app.command("add")

@@ -133,6 +133,28 @@ def engines(found: Sequence[EngineResource]) -> None:
         _trouble(one)
 
 
+def engine(one: EngineResource) -> None:
+    """Print one engine: what :func:`engines` says, then its queue, its checks and its tests."""
+    engines([one])
+    print(f"    queue {one['outstanding']} jobs, {one['backlog_ns'] / 1000:.0f} us")
+    print(
+        f"    checked {one['checked']} jobs, canaries {one['canaries']}, "
+        f"second looks {one['second_looks']}, wrong {one['wrong']}"
+    )
+    render.table(
+        ("algorithm", "direction", "test", "evidence"),
+        (
+            (
+                test["algorithm"],
+                test["direction"],
+                "passed" if test["passed"] else "failed",
+                test["evidence"],
+            )
+            for test in one["tests"]
+        ),
+    )
+
+
 def _trouble(one: EngineResource) -> None:
     """Print what is known against an engine, and which of its tests failed."""
     failed = [test for test in one["tests"] if not test["passed"]]

@@ -253,6 +253,8 @@ class View:
             "checked": _count(seen, "checked"),
             "canaries": _count(seen, "canaries"),
             "audited": _count(seen, "audited"),
+            "second_looks": _count(seen, "second_looks"),
+            "outstanding": _count(seen, "outstanding"),
             "wrong": _count(seen, "wrong"),
             "primary_ns": _count(seen, "primary_ns"),
             "secondary_ns": _count(seen, "secondary_ns"),

@@ -87,7 +87,7 @@ class RateResource(TypedDict):
 
 
 class EngineResource(TypedDict):
-    """An engine. ``simulated`` is true of every ``asic``.
+    """An engine. ``simulated`` is true of every ``asic``; ``outstanding`` jobs are in its queue.
 
     ``evidence`` is what is known against it, ``since`` when that began and ``retest`` when it is
     tested again, both in nanoseconds of the monotonic clock, none where there is nothing.
@@ -125,6 +125,8 @@ class EngineResource(TypedDict):
     checked: int
     canaries: int
     audited: int
+    second_looks: int
+    outstanding: int
     wrong: int
     primary_ns: int
     secondary_ns: int
