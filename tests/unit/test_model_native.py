@@ -2,11 +2,16 @@
 
 import ast
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+import pytest
+
 import esprit
+from esprit import _native
+from esprit.errors import EngineRefused
 from esprit.model import (
     Announcement,
     EngineSpec,
@@ -114,6 +119,49 @@ def test_engines() -> None:
     assert set(fits(asic, "EngineSpec")) == keys("EngineSpec")[1] - {"threads"}
     short = EngineSpec(name="a", kind="asic").to_native(id=2, member=None)
     assert "rate_bps" not in short, "what is not said is the data plane's choice"
+
+
+@pytest.fixture
+def plane() -> Iterator[_native.DataPlane]:
+    made = _native.DataPlane()
+    yield made
+    made.close()
+
+
+def asic(number: int) -> "_native.EngineSpec":
+    return EngineSpec(name="asic", kind="asic", rate_bps=10**10).to_native(id=number, member=None)
+
+
+def test_what_an_engine_is_admitted_with(plane: _native.DataPlane) -> None:
+    for found in (plane.engine_add(asic(1)), plane.engine_verify(1), plane.engine_reset(1)):
+        assert set(fits(found, "EngineVerified")) == keys("EngineVerified")[1]
+        # Engines declare more than Python looks at.
+        assert keys("Capabilities")[1] <= set(found["capabilities"])
+        for rate in found["rates"]:
+            fits(rate, "Rate")
+        for test in found["tests"]:
+            fits(test, "Tested")
+            assert test["passed"]
+            assert test["evidence"]
+        asked = [(test["algorithm"], test["direction"]) for test in found["tests"]]
+        assert sorted(asked) == sorted((r["algorithm"], r["direction"]) for r in found["rates"])
+    (seen,) = plane.snapshot()["engines"].values()
+    assert keys("EngineSnapshot")[1] <= set(seen)
+
+
+def test_an_engine_that_was_refused_breaks_and_heals_outside_the_pool(
+    plane: _native.DataPlane,
+) -> None:
+    algorithms = plane.engine_add(asic(1))["capabilities"]["algorithms"]
+    plane.engine_fault(1, "wrong", 1)
+    with pytest.raises(EngineRefused) as refused:
+        plane.engine_verify(1)
+    for algorithm in algorithms:
+        assert f"{algorithm} seal: " in refused.value.message
+    assert plane.snapshot()["engines"] == {}
+    plane.engine_fault(1, "heal")
+    assert all(test["passed"] for test in plane.engine_verify(1)["tests"])
+    assert list(plane.snapshot()["engines"]) == [1]
 
 
 OUTBOUND = SecurityAssociation(

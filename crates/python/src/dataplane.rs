@@ -329,6 +329,16 @@ impl DataPlane {
         value: u64,
     ) -> Result<(), NativeError> {
         let fault = fault(name, value)?;
+        // One that was refused is kept here, outside the pool; it can break further, and heal.
+        if let Some(kept) = self.made().refused.get_mut(&engine) {
+            return if kept.inject(fault) {
+                Ok(())
+            } else {
+                Err(NativeError::Refused(
+                    "only simulated engines can be made to fail".to_owned(),
+                ))
+            };
+        }
         self.call(py, Command::EngineFault(EngineId(engine), fault))
             .map(drop)
     }
