@@ -280,9 +280,9 @@ def large() -> Iterator[Line]:
     steps = int(report.figures["steps"])
     text = f"{time.perf_counter() - begun:.1f} s for {steps} steps{_broken(report)}"
     yield "run", text, report.violation is None
-    worst = max(run_.plan_seconds[1:], default=0.0) * 1e3
-    text = f"{worst:.2f} ms at most of {len(run_.plan_seconds) - 1}"
-    yield "a Plan change, from event to acknowledgement", text, worst <= 5
+    worst = max(run_.plan_seconds, default=0.0) * 1e3
+    text = f"{worst:.2f} ms at most of {len(run_.plan_seconds)}"
+    yield "a Plan change, from event to acknowledgement", text, 0 < worst <= 5
 
 
 FIGURES: Final[Mapping[str, Callable[[], Iterator[Line]]]] = MappingProxyType(
