@@ -234,15 +234,18 @@ def _storm(seed: int, count: int, kinds: Sequence[tuple[FaultKind, int]]) -> Sce
 
 def faults(runs: int = 10, each: int = 1000) -> Iterator[Line]:
     """Injected engine faults of every kind: nothing accepted lost, twice, or out of order."""
-    sent = lost = redone = 0
+    sent = refused = lost = redone = 0
     broken: list[str] = []
     for seed in range(runs):
         report = run(_storm(seed, each, ALL_FAULTS))
         sent += int(report.figures["sent"])
-        lost += int(sum(v for k, v in report.figures.items() if k.startswith("drop.")))
+        drops = {k: int(v) for k, v in report.figures.items() if k.startswith("drop.")}
+        # Refused before any engine had them; all others had been accepted.
+        refused += sum(drops.pop(f"drop.{reason}", 0) for reason in ("engine-full", "no-engine"))
+        lost += sum(drops.values())
         redone += int(report.figures["engines.redone"])
         broken += [] if report.violation is None else [str(report.violation)]
-    text = f"{sent} packets, {lost} dropped, {redone} jobs redone at engines that are still there"
+    text = f"{sent} packets, {refused} refused, {lost} lost, {redone} jobs redone"
     yield f"{runs * each} faults", text + "".join(broken), not broken and lost == 0
 
 
