@@ -236,10 +236,12 @@ impl Journal {
 
     fn returned(&mut self, now: Time, engine: u32, job: &mut Job) {
         let known = self.redone.get(&job.ticket).copied();
-        if known.is_some() && job.attempt > 0 && self.trap.springs(Sabotage::Redone) {
-            if let Some(byte) = job.dst.data_mut().first_mut() {
-                *byte ^= 1;
-            }
+        if known.is_some()
+            && job.attempt > 0
+            && self.trap.springs(Sabotage::Redone)
+            && let Some(byte) = job.dst.data_mut().first_mut()
+        {
+            *byte ^= 1;
         }
         if let Some(before) = known
             && job.direction == Direction::Seal

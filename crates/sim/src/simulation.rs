@@ -656,7 +656,7 @@ impl Simulation {
         state.fate.push(self.now.0);
         if source.spec.inbound {
             let (spi, via, team) = (flow.spi, flow.via, source.spec.team);
-            self.from_wire(index, probe, spi, via, team, frame);
+            self.peer_sends(index, probe, spi, via, team, frame);
         } else {
             let host = self.wires.hosts.get_mut(&source.spec.team);
             match host.filter(|host| host.down.len() < self.config.host_queue) {
@@ -672,7 +672,7 @@ impl Simulation {
 
     /// The peer sends a packet: by the switch, to the port where it saw the address last, or to
     /// all.
-    fn from_wire(
+    fn peer_sends(
         &mut self,
         source: usize,
         probe: Probe,
