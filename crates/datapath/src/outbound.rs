@@ -31,11 +31,12 @@ use crate::drops::{Trail, Way};
 use crate::events::Event;
 use crate::flight::Flight;
 use crate::l2;
+use crate::member::Member;
 use crate::plan::Mac;
 use crate::sa::{IN_FLIGHT, Ready};
 use crate::transmit::segments_of;
 use crate::verdict::DropReason;
-use crate::worker::Worker;
+use crate::worker::{MEMBER_FULL, Worker};
 
 /// Segments of one UDP super-frame at most: UDP_MAX_SEGMENTS of linux/udp.h before 6.9 (later
 /// kernels take 128).
@@ -107,13 +108,29 @@ pub(crate) struct Draft {
 impl Worker {
     /// Frames that the host sent through the team's virtual NIC.
     pub(crate) fn handle_host_frames(&mut self, now: Time, team: u32, frames: &mut Vec<RxFrame>) {
+        if let Some(at) = self.teams.get_mut(&team) {
+            for frame in frames.iter() {
+                let packets = segments_of(frame.buf.len(), &frame.vnet);
+                at.tap.rx.count(packets, frame.buf.len() as u64);
+            }
+        }
+        self.handle_frames(now, team, frames.drain(..));
+    }
+
+    /// Frames of the host that were counted already: new ones, or those that waited while their
+    /// flows moved.
+    pub(crate) fn handle_frames(
+        &mut self,
+        now: Time,
+        team: u32,
+        frames: impl IntoIterator<Item = RxFrame>,
+    ) {
         let mut draft = core::mem::take(&mut self.draft);
-        for frame in frames.drain(..) {
+        for frame in frames {
             let packets = segments_of(frame.buf.len(), &frame.vnet);
             let Some(at) = self.teams.get_mut(&team) else {
                 continue;
             };
-            at.tap.rx.count(packets, frame.buf.len() as u64);
             let Ok(parsed) = parse_frame(frame.buf.data(), &frame.vnet) else {
                 at.drops.count(DropReason::Malformed, packets);
                 continue;
@@ -145,6 +162,22 @@ impl Worker {
         let decision = decide(team, parsed, frame.buf.data());
         self.trail.policy = decision.verdict.policy.map(|id| id.0);
         let fate = decision.fate?;
+        if let Some(share) = decision.share
+            && let Some(hold) = team.hold.as_mut().filter(|hold| hold.holds(share))
+        {
+            hold.push(frame);
+            return Ok(());
+        }
+        if let Fate::Pass(member) | Fate::Protect { member, .. } = fate
+            && self
+                .members
+                .get(&member)
+                .is_some_and(|at| at.tx.len() >= MEMBER_FULL)
+        {
+            // Before it has a number: what was accepted is not lost.
+            self.trail.member = Some(member);
+            return Err(DropReason::TxQueueFull);
+        }
         let (packets, bytes) = (
             segments_of(frame.buf.len(), &frame.vnet),
             frame.buf.len() as u64,
@@ -404,9 +437,6 @@ impl Worker {
                 Ok((ticket, _)) => {
                     let place = sa.release.push(meta);
                     self.flights.insert(ticket, Flight::Seal(draft.sa, place));
-                    if let Some(team) = self.teams.get_mut(&team) {
-                        team.sealing += 1;
-                    }
                     return;
                 }
                 Err((request, reject)) => (rejected(reject), request.input),
@@ -423,8 +453,18 @@ impl Worker {
     /// Sealed jobs of an SA whose turn has come: outer headers on, and to the member.
     pub(crate) fn handle_sealed(&mut self, sa_id: u32) {
         while let Some(sa) = self.sas.outbound.get_mut(&sa_id)
-            && let Some(ready) = sa.release.pop()
+            && let Some(ready) = sa.release.peek()
         {
+            // What was accepted is not lost to a full queue: an engine that was found hung, or
+            // healed, gives back more at once than a member's queue holds.
+            let full = |group: &Group| self.members.get(&group.member).is_some_and(Member::is_full);
+            if ready.meta.groups.first().is_some_and(full) {
+                self.stalled.insert(sa_id);
+                return;
+            }
+            let Some(ready) = sa.release.pop() else {
+                return;
+            };
             let id = sa.ip_id;
             sa.ip_id = sa.ip_id.wrapping_add(ready.meta.packets as u16);
             sa.traffic

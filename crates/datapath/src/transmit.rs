@@ -46,7 +46,7 @@ impl Worker {
         }
         let packets = segments_of(frame.len(), &frame.vnet);
         if let Some(to) = self.members.get_mut(&heir)
-            && !to.push(frame)
+            && !to.inherit(frame)
         {
             to.drops.count(DropReason::TxQueueFull, packets);
         }
