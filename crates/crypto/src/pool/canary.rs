@@ -200,7 +200,7 @@ impl Pool {
         let service_ns = rate.service_ns(canary.shape.packets, canary.shape.bytes);
         let every = Time(EVERY.0.max(service_ns.saturating_mul(SHARE)));
         let memory = memory(&canary.input, canary.shape.dst_len);
-        let hot = self.board.at_mut(at);
+        let mut hot = self.board.at_mut(at);
         let backlog_ns = hot.backlog_ns(now);
         if !hot.has_room(backlog_ns, memory) {
             return every;
@@ -238,7 +238,7 @@ impl Pool {
             return every;
         }
         seat.canary_turn += 1;
-        seat.begin(now, hot, ticket, 0, memory, &choice);
+        seat.begin(now, &mut hot, ticket, 0, memory, &choice);
         self.busy.insert(at);
         every
     }
