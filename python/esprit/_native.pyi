@@ -101,11 +101,24 @@ class Rate(TypedDict):
     ns_per_byte: float
     latency_ns: float
 
+class EngineTest(TypedDict):
+    """What came of an engine's tests with one algorithm in one direction."""
+
+    algorithm: str
+    direction: Literal["seal", "open"]
+    passed: bool
+    evidence: str
+
 class EngineVerified(TypedDict):
-    """The proof of an engine's tests, and its measured rates."""
+    """The proof of an engine's tests, and its measured rates.
+
+    What failed has no rate, and the engine is given no such work.
+    """
 
     capabilities: Capabilities
     rates: list[Rate]
+    latency_ns: int
+    tests: list[EngineTest]
 
 class UdpEncap(TypedDict):
     """The ports of RFC 3948 framing."""

@@ -6,7 +6,7 @@ use esprit_crypto::engines::asic::Asic;
 use esprit_crypto::engines::asic_model::AsicSpec;
 use esprit_crypto::engines::cpu::{CpuInline, CpuThreads};
 use esprit_crypto::rates::RateLine;
-use esprit_crypto::verify::{Refused, Verified, verify};
+use esprit_crypto::verify::{Refused, Tested, Verified, verify};
 use esprit_crypto::{Capabilities, Engine, Fault, Wake};
 use esprit_datapath::monotonic;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,8 @@ pub struct EngineReport {
     rates: Vec<RateLine>,
     /// The longest of the measured latencies.
     latency_ns: u64,
+    /// What came of each algorithm in each direction.
+    tests: Vec<Tested>,
 }
 
 impl EngineSpec {
@@ -79,6 +81,7 @@ pub fn test(engine: Box<dyn Engine>) -> Result<(Verified, EngineReport), Refused
         capabilities: verified.engine().capabilities().clone(),
         latency_ns: latency.fold(0.0, f64::max) as u64,
         rates,
+        tests: verified.tests().to_vec(),
     };
     Ok((verified, report))
 }

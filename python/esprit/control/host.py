@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,7 +110,7 @@ class RunningEngine:
                 )
                 for rate in self.verified["rates"]
             ),
-            tests=_tests(dict(self.verified)),
+            tests=tuple(Test.from_native(one) for one in self.verified["tests"]),
             latency_ns=self.latency_ns,
             seal=self._proved("seal"),
             open=self._proved("open"),
@@ -119,12 +119,6 @@ class RunningEngine:
     def _proved(self, direction: str) -> bool:
         """Whether a test of any algorithm in this direction passed."""
         return any(rate["direction"] == direction for rate in self.verified["rates"])
-
-
-def _tests(verified: "Mapping[str, object]") -> tuple[Test, ...]:
-    """What each test of an engine found; none where the pool tells only what passed."""
-    found = verified.get("tests")
-    return tuple(Test.from_native(one) for one in found) if isinstance(found, list) else ()
 
 
 @dataclass(slots=True)

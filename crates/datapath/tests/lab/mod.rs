@@ -92,8 +92,7 @@ impl Port for Queue {
             return Ok(0);
         }
         for frame in frames.drain(..) {
-            stats.tx_frames += 1;
-            stats.tx_bytes += frame.len() as u64;
+            stats.sent(&frame.vnet, frame.len());
             self.tx.push((frame.vnet, frame.to_vec()));
         }
         Ok(n)
