@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use esprit_packet::{Buf, Pool as Buffers, SharedBuf, Time};
 
-use crate::engines::aws_lc;
+use crate::engines::software;
 use crate::grants::Class;
 use crate::job::{Job, JobInput, Shape, memory};
 use crate::key::{AeadKey, Algorithm, Direction, ICV_LEN};
@@ -112,7 +112,7 @@ fn work(key: &AeadKey, direction: Direction, input: &JobInput) -> (Vec<u8>, u64)
     let (mut out, mut bad_icv) = (vec![0; len], 0);
     for (index, op) in input.ops.iter().enumerate() {
         let part = &mut out[op.dst as usize..][..op.out_len(direction)];
-        if aws_lc::work_op(key, direction, input, op, part) == aws_lc::Outcome::BadIcv {
+        if software::work_op(key, direction, input, op, part) == software::Outcome::BadIcv {
             bad_icv |= 1 << index;
         }
     }
