@@ -190,6 +190,13 @@ impl Worker {
         }
     }
 
+    /// An engine that stands idle though a job waits that it could have; see
+    /// [`Pool::idles`](esprit_crypto::Pool::idles).
+    #[must_use]
+    pub fn idles(&self, now: Time) -> Option<esprit_crypto::EngineId> {
+        self.pool.idles(now)
+    }
+
     fn take_from_hosts(&mut self, now: Time, io: &mut dyn Io) -> bool {
         let mut busy = false;
         let mut turn = core::mem::take(&mut self.turn);

@@ -282,6 +282,8 @@ struct Watched {
     inner: AsicStepped,
     capabilities: Capabilities,
     journal: Shared,
+    /// It takes nothing more, and does not say so: a rule broken on purpose.
+    stubborn: bool,
     /// When it has something next; `u64::MAX`: nothing. For the tests' clock.
     next: Arc<AtomicU64>,
 }
@@ -319,6 +321,10 @@ impl Engine for Watched {
                 headers: input.headers.clone(),
                 ops,
             });
+        }
+        self.stubborn |= journal.trap.springs(Sabotage::WorkConservation);
+        if self.stubborn {
+            return Err(job);
         }
         // A refused job was not given to anybody.
         let before = journal.rows.len();
@@ -385,6 +391,7 @@ pub(crate) fn make(
         inner: device,
         capabilities,
         journal: Arc::clone(journal),
+        stubborn: false,
         next: Arc::clone(&next),
     };
     // What is wrong with a device is wrong at its test, too.

@@ -754,6 +754,11 @@ impl Simulation {
         {
             self.wake_at(self.free_at);
         }
+        if let Some(engine) = self.worker.idles(self.now) {
+            let detail = format!("engine {} stands idle and a job waits", engine.0);
+            self.verdict
+                .broken(self.now, Rule::WorkConservation, detail);
+        }
         self.after();
     }
 
