@@ -101,8 +101,8 @@ class Rate(TypedDict):
     ns_per_byte: float
     latency_ns: float
 
-class Tested(TypedDict):
-    """What came of an engine's tests of one algorithm in one direction."""
+class EngineTest(TypedDict):
+    """What came of an engine's tests with one algorithm in one direction."""
 
     algorithm: str
     direction: Literal["seal", "open"]
@@ -112,13 +112,13 @@ class Tested(TypedDict):
 class EngineVerified(TypedDict):
     """The proof of an engine's tests, and its measured rates.
 
-    What failed its test has no rate. ``latency_ns`` is the longest of the measured ones.
+    What failed has no rate, and the engine is given no such work.
     """
 
     capabilities: Capabilities
     rates: list[Rate]
-    tests: list[Tested]
     latency_ns: int
+    tests: list[EngineTest]
 
 class UdpEncap(TypedDict):
     """The ports of RFC 3948 framing."""

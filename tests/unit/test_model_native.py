@@ -140,7 +140,7 @@ def test_what_an_engine_is_admitted_with(plane: _native.DataPlane) -> None:
         for rate in found["rates"]:
             fits(rate, "Rate")
         for test in found["tests"]:
-            fits(test, "Tested")
+            fits(test, "EngineTest")
             assert test["passed"]
             assert test["evidence"]
         asked = [(test["algorithm"], test["direction"]) for test in found["tests"]]

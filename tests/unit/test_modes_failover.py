@@ -19,7 +19,9 @@ from esprit.model.event import (
     Ticked,
     TookOver,
 )
+from esprit.model.words import ModeName
 from esprit.modes import MODES, Decision, decide
+from esprit.modes.placement import HEADROOM_NS
 from esprit.modes.steady import LONGEST_NS, REFUSED_NS, STEADY_NS
 
 S = 1_000_000_000
@@ -219,6 +221,14 @@ def test_an_encryption_only_member_gives_its_engine_in_every_mode(mode: str) -> 
     plan = decide(replace(TEAM, mode=mode, members=members)).plan  # type: ignore[arg-type]
     assert (grants(plan)[11].primary, grants(plan)[11].secondary) == (None, 0)
     assert 1 not in plan.carriers
+
+
+@pytest.mark.parametrize("mode", ["active-backup", "balance-alb"])
+def test_an_engine_of_another_team_s_member_has_that_member_s_headroom(mode: ModeName) -> None:
+    state = replace(TEAM, mode=mode, headroom=0.2, engines=(*TEAM.engines, asic(12, 99)))
+    (found,) = (grant for grant in decide(state).plan.grants if grant.engine == 12)
+    assert (found.member, found.secondary) == (None, 0)
+    assert (found.headroom, found.limit_ns) == (0.2, HEADROOM_NS)
 
 
 def test_the_active_member_s_engine_has_a_headroom_and_no_other() -> None:

@@ -49,6 +49,12 @@ def test_a_rule_that_is_broken_is_seen(what: str, rule: str) -> None:
     assert Run(scenario, sabotage={what: 20}).through().violation == broken.violation
 
 
+def test_an_engine_that_stands_idle_while_a_job_waits_is_seen() -> None:
+    broken = Run(sim.load("one-engine"), sabotage={"work-conservation": 20}).through()
+    assert broken.violation is not None
+    assert broken.violation.rule == "work-conservation"
+
+
 def test_a_job_that_comes_out_otherwise_when_it_is_done_again_is_seen() -> None:
     base = sim.load("link-lost")
     late = [

@@ -1,10 +1,10 @@
 //! What the pool costs a job beyond the cipher, on the worker's own engine: the same jobs
-//! through `aws_lc::work_op` alone and through submit and poll, in alternation.
+//! through `software::work_op` alone and through submit and poll, in alternation.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use esprit_crypto::engines::{aws_lc, cpu::CpuInline};
+use esprit_crypto::engines::{cpu::CpuInline, software};
 use esprit_crypto::{
     AeadKey, Algorithm, Direction, Done, EngineId, Grant, Grants, JobInput, Op, Pool, Request,
     Wake, verify,
@@ -89,7 +89,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             for _ in 0..times {
                 for op in &input.ops {
                     let out = &mut out[op.dst as usize..][..op.out_len(Direction::Seal)];
-                    aws_lc::work_op(&key, Direction::Seal, &input, op, out);
+                    software::work_op(&key, Direction::Seal, &input, op, out);
                 }
             }
             alone = alone.min(start.elapsed().as_nanos() as u64 / u64::from(times));

@@ -32,9 +32,6 @@ impl Worker {
                 if let Some(sa) = self.sas.outbound.get_mut(&sa_id) {
                     let lost = finish(&mut sa.release, place, result, Sealing::packets);
                     sa.drops.count(DropReason::EngineLost, lost);
-                    if let Some(team) = self.teams.get_mut(&sa.spec.team) {
-                        team.sealing = team.sealing.saturating_sub(1);
-                    }
                 }
                 self.handle_sealed(sa_id);
             }

@@ -291,10 +291,14 @@ impl Worker {
             return Answer::Refused(format!("team {id} does not exist"));
         };
         if !first {
-            let alive = |member| self.members.get(&member).is_some_and(Member::alive);
-            let hold = Hold::between(now, &before, &team.route, alive);
+            let hold = Hold::between(now, &before, &team.route, |id| self.members.get(&id));
             team.held += u64::from(hold.is_some());
-            team.hold = hold.or_else(|| team.hold.take());
+            // Frames that wait already are decided on anew, by this Plan.
+            match (&mut team.hold, hold) {
+                (Some(old), Some(new)) => old.extend(new),
+                (old @ None, new) => *old = new,
+                (Some(_), None) => {}
+            }
         }
         // A new receiver tells the switch and the neighbours where it is, on failover and on
         // failback alike.

@@ -67,6 +67,10 @@ impl Port for Gate {
         self.port.refresh();
     }
 
+    fn unsent(&self) -> u64 {
+        self.port.unsent()
+    }
+
     fn set_addresses(&mut self, addresses: &[esprit_port::Mac]) -> std::io::Result<()> {
         self.port.set_addresses(addresses)
     }

@@ -1,63 +1,134 @@
-//! Order when flows move (row M13): the host's frames wait until what went before them is out.
+//! Order when flows move (row M13): the frames of a share that moved wait until what went before
+//! them by its old member is out. Other flows do not feel it.
 
-use esprit_packet::Time;
+use std::collections::VecDeque;
 
+use esprit_packet::{RxFrame, Time};
+
+use crate::member::Member;
 use crate::route::Route;
-use crate::team::Team;
-use crate::worker::Worker;
+use crate::worker::{Io, Worker};
 
-/// The longest that the virtual NIC is not read because flows move: an engine's queue (5 ms), a
-/// redo after it was found hung (4 times that is its deadline), bounded to what TCP does not
-/// take for a loss. A flow that waits longer may arrive out of order once.
-const HOLD: Time = Time::from_millis(20);
+/// The longest that frames wait because their flow moves: a send buffer of the kernel's default
+/// size, 212,992 bytes (net.core.wmem_default), takes 85 ms at 20 Mbit/s, and an engine that
+/// is found hung meanwhile 20. A flow of a slower member may arrive out of order once.
+const HOLD: Time = Time::from_millis(100);
 
-/// Until when the virtual NIC of a team is not read.
-#[derive(Clone, Debug)]
+/// Frames that wait at most: eight batches. At that the virtual NIC is not read.
+const FRAMES: usize = 256;
+
+/// While it waits, what went before is looked at so often: waking costs some microseconds, and
+/// a frame of 64 KiB takes 500 at 1 Gbit/s.
+const LOOK: Time = Time(500_000);
+
+/// What waits because shares of a team moved.
+#[derive(Debug)]
 pub struct Hold {
     until: Time,
-    /// Members that shares moved away from.
-    from: Vec<u32>,
+    look_at: Time,
+    /// Shares that moved.
+    moved: Vec<bool>,
+    /// Members that they moved away from, with how far each device must have come.
+    from: Vec<(u32, u64)>,
+    /// Outbound SAs that had jobs, with how far each must have released. Known once the jobs of
+    /// the batch at hand were given away.
+    sas: Option<Vec<(u32, u64)>>,
+    frames: VecDeque<RxFrame>,
 }
 
 impl Hold {
-    /// What has to be out before flows may use `after`, if they move at all between members
-    /// that `alive` names.
-    pub(crate) fn between(
+    /// What has to be out before flows may use `after`, if any move between members of which
+    /// `member` knows the old one and it is alive. What a dead member had was moved with its flows.
+    pub(crate) fn between<'a>(
         now: Time,
         before: &Route,
         after: &Route,
-        alive: impl Fn(u32) -> bool,
+        member: impl Fn(u32) -> Option<&'a Member>,
     ) -> Option<Self> {
-        let mut from = after.moved_from(before);
-        // What a dead member had was moved with its flows.
-        from.retain(|&member| alive(member));
+        let (moved, from) = after.moved_from(before);
+        let from: Vec<(u32, u64)> = from
+            .into_iter()
+            .filter_map(|id| Some((id, member(id).filter(|m| m.alive())?.pace.end())))
+            .collect();
         (!from.is_empty()).then(|| Self {
             until: now + HOLD,
+            look_at: now,
+            moved,
             from,
+            sas: None,
+            frames: VecDeque::new(),
         })
     }
 
-    /// When it ends at the latest.
-    pub(crate) const fn until(&self) -> Time {
-        self.until
+    /// When to look at it again.
+    pub(crate) fn due(&self) -> Time {
+        self.look_at.min(self.until)
+    }
+
+    /// Whether a frame of this share has to wait.
+    pub(crate) fn holds(&self, share: usize) -> bool {
+        self.moved.get(share).copied().unwrap_or(false)
+    }
+
+    /// More shares moved meanwhile.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.moved.resize(more.moved.len(), false);
+        for (moved, more) in self.moved.iter_mut().zip(&more.moved) {
+            *moved |= more;
+        }
+        self.until = more.until;
+        self.from.extend(more.from);
+        self.sas = None;
+    }
+
+    /// A frame waits.
+    pub(crate) fn push(&mut self, frame: RxFrame) {
+        self.frames.push_back(frame);
+    }
+
+    /// Whether as many wait as may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.frames.len() >= FRAMES
+    }
+
+    /// What waits, in its order.
+    pub(crate) fn into_frames(self) -> VecDeque<RxFrame> {
+        self.frames
     }
 }
 
 impl Worker {
-    /// Whether the host's frames still wait; ends the wait where its reason is gone.
-    pub(crate) fn holds(&mut self, now: Time, team: u32) -> bool {
-        let Some(at) = self.teams.get_mut(&team) else {
-            return false;
+    /// Ends a team's wait where its reason is gone, and answers what waited. The Plan may have changed
+    /// again meanwhile, so each frame is decided on anew.
+    pub(crate) fn let_go(&mut self, now: Time, team: u32, io: &mut dyn Io) -> VecDeque<RxFrame> {
+        let Some(hold) = self.teams.get_mut(&team).and_then(|at| at.hold.as_mut()) else {
+            return VecDeque::new();
         };
-        let Team { hold, sealing, .. } = at;
-        let Some(held) = hold else {
-            return false;
-        };
-        let waits = |member: &u32| self.members.get(member).is_some_and(|m| !m.tx.is_empty());
-        if now < held.until && (*sealing > 0 || held.from.iter().any(waits)) {
-            return true;
+        if now < hold.until && now < hold.look_at {
+            return VecDeque::new();
         }
-        *hold = None;
-        false
+        hold.look_at = now + LOOK;
+        let sas = hold.sas.get_or_insert_with(|| {
+            let busy = self.sas.outbound.iter();
+            busy.filter(|(_, sa)| sa.spec.team == team && !sa.release.is_empty())
+                .map(|(&id, sa)| (id, sa.release.end()))
+                .collect()
+        });
+        sas.retain(|(id, end)| {
+            let sa = self.sas.outbound.get(id);
+            sa.is_some_and(|sa| sa.release.start() < *end)
+        });
+        hold.from.retain(|(id, end)| {
+            let unsent = io.member(*id).map_or(0, |port| port.unsent());
+            let member = self.members.get(id).filter(|m| m.alive());
+            member.is_some_and(|m| m.pace.done(unsent) < *end)
+        });
+        if now < hold.until && !(sas.is_empty() && hold.from.is_empty()) {
+            return VecDeque::new();
+        }
+        let at = self.teams.get_mut(&team);
+        at.and_then(|at| at.hold.take())
+            .map(Hold::into_frames)
+            .unwrap_or_default()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use esprit_crypto::MAX_OPS;
 use esprit_packet::{Time, TxFrame};
 
 use crate::plan::Mac;
@@ -96,7 +97,7 @@ impl Member {
 
     /// Puts a frame before all others: an announcement, of which there are few.
     pub fn push_front(&mut self, frame: TxFrame) {
-        self.pace.bytes += frame.len() as u64;
+        self.pace.pushed(frame.len() as u64);
         self.tx.push_front(frame);
     }
 
@@ -106,11 +107,28 @@ impl Member {
         core::mem::take(&mut self.tx)
     }
 
+    /// Whether it is alive and has no room for another job's packets.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.alive() && self.tx.len() + MAX_OPS > TX_QUEUE
+    }
+
+    /// Puts a frame of a member that was lost at the end of its queue; answers whether there was
+    /// room: as much again as for its own, since a lost one's queue may have been full.
+    pub fn inherit(&mut self, frame: TxFrame) -> bool {
+        let room = self.tx.len() < 2 * TX_QUEUE;
+        if room {
+            self.pace.pushed(frame.len() as u64);
+            self.tx.push_back(frame);
+        }
+        room
+    }
+
     /// Puts a frame at the end of its queue; answers whether there was room.
     pub fn push(&mut self, frame: TxFrame) -> bool {
         let room = self.tx.len() < TX_QUEUE;
         if room {
-            self.pace.bytes += frame.len() as u64;
+            self.pace.pushed(frame.len() as u64);
             self.tx.push_back(frame);
         }
         room
@@ -122,6 +140,8 @@ impl Member {
 pub struct Pace {
     /// Bytes that wait.
     bytes: u64,
+    /// Bytes that ever came to wait.
+    all: u64,
     /// Nanoseconds that the device takes for a byte, as measured while frames had to wait.
     ns_per_byte: f64,
     /// Since when frames have been waiting without a break.
@@ -138,6 +158,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             bytes: 0,
+            all: 0,
             ns_per_byte: NS_PER_BYTE,
             waiting_since: None,
         }
@@ -149,6 +170,25 @@ impl Pace {
     #[must_use]
     pub fn backlog_ns(&self) -> u64 {
         (self.bytes as f64 * self.ns_per_byte) as u64
+    }
+
+    /// So many bytes came to wait.
+    const fn pushed(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.all += bytes;
+    }
+
+    /// Bytes that ever came to wait: how far the queue will have come when all that is in it
+    /// now is out.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.all
+    }
+
+    /// How far the device has come, where `unsent` of what it took is still in the kernel.
+    #[must_use]
+    pub const fn done(&self, unsent: u64) -> u64 {
+        (self.all - self.bytes).saturating_sub(unsent)
     }
 
     /// Of `had` frames `left` are still there after a send.

@@ -15,65 +15,29 @@
 use std::sync::Arc;
 
 use esprit_crypto::{Direction, JobInput, MAX_OPS, Op, Reject, Request};
-use esprit_ipsec::encap::{OuterTemplate, UDP_CHECKSUM};
+use esprit_ipsec::encap::OuterTemplate;
 use esprit_ipsec::esp;
 use esprit_ipsec::sad::Mode;
 use esprit_ipsec::seq::{SeqError, SeqRange};
 use esprit_packet::buf::LARGE;
 use esprit_packet::parse::{Net, Parsed, parse_frame};
 use esprit_packet::segment::{Segment, segments};
-use esprit_packet::vnet_hdr::{GSO_UDP_L4, NEEDS_CSUM};
-use esprit_packet::{RxFrame, SharedBuf, Slice, Time, TxFrame, VnetHdr};
+use esprit_packet::vnet_hdr::NEEDS_CSUM;
+use esprit_packet::{RxFrame, SharedBuf, Time, TxFrame};
 use smallvec::SmallVec;
 
 use crate::decide::{Fate, decide, wrap};
 use crate::drops::{Trail, Way};
 use crate::events::Event;
 use crate::flight::Flight;
+use crate::group::Group;
 use crate::l2;
+use crate::member::Member;
 use crate::plan::Mac;
 use crate::sa::{IN_FLIGHT, Ready};
 use crate::transmit::segments_of;
 use crate::verdict::DropReason;
-use crate::worker::Worker;
-
-/// Segments of one UDP super-frame at most: UDP_MAX_SEGMENTS of linux/udp.h before 6.9 (later
-/// kernels take 128).
-const GSO_SEGMENTS: u32 = 64;
-
-/// Bytes of ESP in one UDP super-frame at most: an IP packet of 65,535 less IPv6 and UDP headers.
-const GSO_BYTES: u32 = 65_535 - 40 - 8;
-
-/// Sealed packets that leave by the same member behind the same outer header, as one UDP
-/// super-frame or one by one.
-#[derive(Debug)]
-pub struct Group {
-    member: u32,
-    /// Ethernet header; its source is written at release, by the member that sends.
-    eth: l2::Header,
-    outer: OuterTemplate,
-    /// Where the first ESP packet lies in the job's output.
-    start: u32,
-    count: u32,
-    /// Bytes of each ESP packet but the last.
-    each: u32,
-    /// Bytes of the last.
-    last: u32,
-}
-
-impl Group {
-    fn bytes(&self) -> u32 {
-        self.each * (self.count - 1) + self.last
-    }
-
-    /// Whether one more ESP packet of `len` bytes can join: all but the last are of one size.
-    fn takes(&self, len: u32) -> bool {
-        self.last == self.each
-            && len <= self.each
-            && self.count < GSO_SEGMENTS
-            && self.bytes() + len <= GSO_BYTES
-    }
-}
+use crate::worker::{MEMBER_FULL, Worker};
 
 /// What is known of a job while its packets are sealed.
 #[derive(Debug, Default)]
@@ -107,13 +71,29 @@ pub(crate) struct Draft {
 impl Worker {
     /// Frames that the host sent through the team's virtual NIC.
     pub(crate) fn handle_host_frames(&mut self, now: Time, team: u32, frames: &mut Vec<RxFrame>) {
+        if let Some(at) = self.teams.get_mut(&team) {
+            for frame in frames.iter() {
+                let packets = segments_of(frame.buf.len(), &frame.vnet);
+                at.tap.rx.count(packets, frame.buf.len() as u64);
+            }
+        }
+        self.handle_frames(now, team, frames.drain(..));
+    }
+
+    /// Frames of the host that were counted already: new ones, or those that waited while their
+    /// flows moved.
+    pub(crate) fn handle_frames(
+        &mut self,
+        now: Time,
+        team: u32,
+        frames: impl IntoIterator<Item = RxFrame>,
+    ) {
         let mut draft = core::mem::take(&mut self.draft);
-        for frame in frames.drain(..) {
+        for frame in frames {
             let packets = segments_of(frame.buf.len(), &frame.vnet);
             let Some(at) = self.teams.get_mut(&team) else {
                 continue;
             };
-            at.tap.rx.count(packets, frame.buf.len() as u64);
             let Ok(parsed) = parse_frame(frame.buf.data(), &frame.vnet) else {
                 at.drops.count(DropReason::Malformed, packets);
                 continue;
@@ -145,6 +125,22 @@ impl Worker {
         let decision = decide(team, parsed, frame.buf.data());
         self.trail.policy = decision.verdict.policy.map(|id| id.0);
         let fate = decision.fate?;
+        if let Some(share) = decision.share
+            && let Some(hold) = team.hold.as_mut().filter(|hold| hold.holds(share))
+        {
+            hold.push(frame);
+            return Ok(());
+        }
+        if let Fate::Pass(member) | Fate::Protect { member, .. } = fate
+            && self
+                .members
+                .get(&member)
+                .is_some_and(|at| at.tx.len() >= MEMBER_FULL)
+        {
+            // Before it has a number: what was accepted is not lost.
+            self.trail.member = Some(member);
+            return Err(DropReason::TxQueueFull);
+        }
         let (packets, bytes) = (
             segments_of(frame.buf.len(), &frame.vnet),
             frame.buf.len() as u64,
@@ -404,9 +400,6 @@ impl Worker {
                 Ok((ticket, _)) => {
                     let place = sa.release.push(meta);
                     self.flights.insert(ticket, Flight::Seal(draft.sa, place));
-                    if let Some(team) = self.teams.get_mut(&team) {
-                        team.sealing += 1;
-                    }
                     return;
                 }
                 Err((request, reject)) => (rejected(reject), request.input),
@@ -423,8 +416,18 @@ impl Worker {
     /// Sealed jobs of an SA whose turn has come: outer headers on, and to the member.
     pub(crate) fn handle_sealed(&mut self, sa_id: u32) {
         while let Some(sa) = self.sas.outbound.get_mut(&sa_id)
-            && let Some(ready) = sa.release.pop()
+            && let Some(ready) = sa.release.peek()
         {
+            // What was accepted is not lost to a full queue: an engine that was found hung, or
+            // healed, gives back more at once than a member's queue holds.
+            let full = |group: &Group| self.members.get(&group.member).is_some_and(Member::is_full);
+            if ready.meta.groups.first().is_some_and(full) {
+                self.stalled.insert(sa_id);
+                return;
+            }
+            let Some(ready) = sa.release.pop() else {
+                return;
+            };
             let id = sa.ip_id;
             sa.ip_id = sa.ip_id.wrapping_add(ready.meta.packets as u16);
             sa.traffic
@@ -499,38 +502,6 @@ impl Worker {
 /// Bytes that ESP adds to a segment at most, its own headers included: inner headers 60 + 60,
 /// SPI and number 8, IV 8, trailer 5, ICV 16.
 const OVERHEAD: usize = 160;
-
-impl Group {
-    /// The frame that carries the ESP bytes `start..start + len` of `sealed`.
-    fn frame(&self, mac: Mac, id: u16, start: u32, len: u32, sealed: &SharedBuf) -> TxFrame {
-        let segmented = len > self.each;
-        let mut head: SmallVec<[u8; 128]> = SmallVec::from_slice(&self.eth);
-        l2::set_source(&mut head, mac);
-        let checksum = self.outer.write(&mut head, id, len as usize, segmented);
-        let mut vnet = VnetHdr {
-            hdr_len: head.len() as u16,
-            ..VnetHdr::default()
-        };
-        if let Some(udp) = checksum {
-            vnet.flags = NEEDS_CSUM;
-            vnet.csum_start = udp as u16;
-            vnet.csum_offset = UDP_CHECKSUM as u16;
-        }
-        if segmented {
-            vnet.gso_type = GSO_UDP_L4;
-            vnet.gso_size = self.each as u16;
-        }
-        TxFrame {
-            vnet,
-            head,
-            body: smallvec::smallvec![Slice {
-                buf: sealed.clone(),
-                start,
-                end: start + len,
-            }],
-        }
-    }
-}
 
 /// Why the pool did not take a job.
 pub(crate) fn rejected(reject: Reject) -> DropReason {

@@ -67,6 +67,30 @@ impl<W, R> Release<W, R> {
         }
     }
 
+    /// How many entries were ever released, tombstones included.
+    #[must_use]
+    pub const fn start(&self) -> u64 {
+        self.base
+    }
+
+    /// How many entries ever came: [`Release::start`] once all that is here now is released.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.base + self.slots.len() as u64
+    }
+
+    /// The entry whose turn it is, where it is ready.
+    pub fn peek(&mut self) -> Option<&R> {
+        while matches!(self.slots.front(), Some(Slot::Tombstone)) {
+            self.slots.pop_front();
+            self.base += 1;
+        }
+        match self.slots.front() {
+            Some(Slot::Ready(ready)) => Some(ready),
+            Some(Slot::Waiting(_) | Slot::Tombstone) | None => None,
+        }
+    }
+
     /// Entries not yet released.
     #[must_use]
     pub fn len(&self) -> usize {

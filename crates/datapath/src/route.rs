@@ -212,26 +212,25 @@ impl Route {
             .and_then(|at| self.plain.table.get(at).copied().flatten())
     }
 
-    /// Members that shares were moved away from since `before`, for protected flows or others.
+    /// Shares of the plain table that another member sends than in `before`, and the members that
+    /// sent them. Where the mask alone moves protected flows, an engine was lost or came; they
+    /// change their SA then and do not wait for one that may never answer.
     #[must_use]
-    pub fn moved_from(&self, before: &Self) -> Vec<u32> {
+    pub fn moved_from(&self, before: &Self) -> (Vec<bool>, Vec<u32>) {
         let mut from = Vec::new();
-        let mut compare = |now: &Lane, then: &Lane| {
-            for hash in 0..BUCKETS as u32 {
-                from.extend(
-                    then.transmit(hash)
-                        .filter(|&member| now.transmit(hash) != Some(member)),
-                );
+        let mut moved = vec![false; self.shares()];
+        for hash in 0..BUCKETS as u32 {
+            let (then, now) = (before.plain.transmit(hash), self.plain.transmit(hash));
+            if let (Some(then), Some(now)) = (then, now)
+                && then != now
+            {
+                from.push(then);
+                moved[self.plain.share(hash)] = true;
             }
-            from.extend(then.single.filter(|&member| now.single != Some(member)));
-        };
-        compare(&self.plain, &before.plain);
-        for algorithm in 0..Algorithm::ALL.len() {
-            compare(self.protected(algorithm), before.protected(algorithm));
         }
         from.sort_unstable();
         from.dedup();
-        from
+        (moved, from)
     }
 }
 
@@ -381,7 +380,9 @@ mod tests {
     fn what_moved_is_named() {
         let before = Route::compute(&plan(vec![1, 2]), |_| true);
         let after = Route::compute(&plan(vec![1, 3]), |_| true);
-        assert_eq!(after.moved_from(&before), [2]);
-        assert_eq!(after.moved_from(&after), []);
+        let (moved, from) = after.moved_from(&before);
+        assert_eq!(from, [2]);
+        assert_eq!((moved[0], moved[1]), (false, true));
+        assert_eq!(after.moved_from(&after).1, []);
     }
 }

@@ -81,9 +81,7 @@ pub struct Team {
     pub last_drop: Option<LastDrop>,
     /// Bytes sent by share of the transmit table.
     pub shares: Vec<u64>,
-    /// Outbound jobs that engines have.
-    pub sealing: usize,
-    /// Flows are moving: the host's frames wait until what went before is out.
+    /// Flows are moving: their frames wait until what went before is out.
     pub hold: Option<Hold>,
     /// How often they waited.
     pub held: u64,
@@ -123,7 +121,6 @@ impl Team {
             tap: Traffic2::default(),
             last_drop: None,
             shares: Vec::new(),
-            sealing: 0,
             hold: None,
             held: 0,
             probe_key: None,

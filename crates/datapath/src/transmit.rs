@@ -46,7 +46,7 @@ impl Worker {
         }
         let packets = segments_of(frame.len(), &frame.vnet);
         if let Some(to) = self.members.get_mut(&heir)
-            && !to.push(frame)
+            && !to.inherit(frame)
         {
             to.drops.count(DropReason::TxQueueFull, packets);
         }
@@ -97,7 +97,7 @@ impl Worker {
                 stats.tx_dropped + team.up.len() as u64,
             );
             team.up.clear();
-            team.tap.tx.count(stats.tx_frames, stats.tx_bytes);
+            team.tap.tx.count(stats.tx_packets, stats.tx_bytes);
             sent += 1;
         }
         let mut lost = Vec::new();
@@ -133,7 +133,7 @@ impl Worker {
             if let Some(count) = member.errors.count(now, went, failed) {
                 failing.push((id, count));
             }
-            member.port.tx.count(stats.tx_frames, stats.tx_bytes);
+            member.port.tx.count(stats.tx_packets, stats.tx_bytes);
             member
                 .drops
                 .count(DropReason::PortRefused, stats.tx_dropped);
@@ -159,9 +159,5 @@ impl Worker {
 
 /// How many packets a frame of `len` bytes stands for.
 pub(crate) fn segments_of(len: usize, vnet: &esprit_packet::VnetHdr) -> u64 {
-    if !vnet.is_gso() || vnet.gso_size == 0 {
-        return 1;
-    }
-    let payload = len.saturating_sub(usize::from(vnet.hdr_len)).max(1);
-    payload.div_ceil(usize::from(vnet.gso_size)) as u64
+    vnet.packets(len)
 }

@@ -10,7 +10,7 @@
 //! [`Progress::next`] has come. Nothing below reads a clock, sleeps, or calls the system but
 //! through [`Io`]; given the same inputs it does the same things.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use esprit_crypto::{Done, PoolEvent, Transfer};
 use esprit_packet::{Pool as Buffers, RxFrame, Time};
@@ -20,8 +20,9 @@ use crate::application::Applications;
 use crate::drops::Trail;
 use crate::events::{Event, Events};
 use crate::flight::Flights;
-use crate::inbound::{Accepted, OpenDraft};
+use crate::inbound::OpenDraft;
 use crate::member::Member;
+use crate::opened::Accepted;
 use crate::outbound::Draft;
 use crate::sa::Sas;
 use crate::team::Team;
@@ -34,9 +35,14 @@ pub(crate) const BATCH: usize = 32;
 /// next hop has something to do while the rest is worked on.
 const TURN_BYTES: usize = 128 * 1024;
 
-/// While a team's members have this many frames waiting, its virtual NIC is not read: the
-/// host's own queue is the better place for them.
+/// While all of a team's members that send have this many frames waiting, its virtual NIC is not
+/// read: the host's own queue is the better place for them.
 const BACKPRESSURE: usize = 256;
+
+/// A member with this many frames waiting, while another has fewer than [`BACKPRESSURE`], gets no more
+/// of what the host sends: what comes beyond the turn that was taken when it was at that limit,
+/// two super-frames of 46 packets each.
+pub(crate) const MEMBER_FULL: usize = BACKPRESSURE + 2 * 64;
 
 /// The ports, given to the worker at each step.
 pub trait Io {
@@ -78,6 +84,8 @@ pub struct Worker {
     pub(crate) engines: BTreeMap<u32, (Transfer, bool)>,
     /// What has been found out about the packet at hand.
     pub(crate) trail: Trail,
+    /// Outbound SAs with sealed jobs for which their member had no room.
+    pub(crate) stalled: BTreeSet<u32>,
     rx: Vec<RxFrame>,
     links: Vec<LinkEvent>,
     done: Vec<Done>,
@@ -107,6 +115,7 @@ impl Worker {
             falls: None,
             engines: BTreeMap::new(),
             trail: Trail::default(),
+            stalled: BTreeSet::new(),
             rx: Vec::new(),
             links: Vec::new(),
             done: Vec::new(),
@@ -141,6 +150,10 @@ impl Worker {
         self.handle_retelling(now);
         self.open_doors(io);
         busy |= self.send(now, io);
+        for sa in core::mem::take(&mut self.stalled) {
+            self.handle_sealed(sa);
+            busy |= !self.stalled.contains(&sa);
+        }
         Progress {
             busy,
             next: self.timeout(),
@@ -151,7 +164,7 @@ impl Worker {
     fn timeout(&self) -> Option<Time> {
         let teams = self.teams.values().flat_map(|team| {
             let probe = team.prober.as_ref().map(crate::probe::Prober::due);
-            let hold = team.hold.as_ref().map(crate::hold::Hold::until);
+            let hold = team.hold.as_ref().map(crate::hold::Hold::due);
             let retell = team.balance.as_ref().and_then(crate::balance::Balance::due);
             [probe, hold, retell]
         });
@@ -177,13 +190,25 @@ impl Worker {
         }
     }
 
+    /// An engine that stands idle though a job waits that it could have; see
+    /// [`Pool::idles`](esprit_crypto::Pool::idles).
+    #[must_use]
+    pub fn idles(&self, now: Time) -> Option<esprit_crypto::EngineId> {
+        self.pool.idles(now)
+    }
+
     fn take_from_hosts(&mut self, now: Time, io: &mut dyn Io) -> bool {
         let mut busy = false;
         let mut turn = core::mem::take(&mut self.turn);
         turn.clear();
         turn.extend(self.teams.keys());
         for &team in &turn {
-            if self.backlog(team) > BACKPRESSURE || self.holds(now, team) {
+            let waited = self.let_go(now, team, io);
+            if !waited.is_empty() {
+                busy = true;
+                self.handle_frames(now, team, waited);
+            }
+            if self.backlog(team) > BACKPRESSURE || self.holds_enough(team) {
                 continue;
             }
             let mut frames = core::mem::take(&mut self.rx);
@@ -243,14 +268,23 @@ impl Worker {
         busy
     }
 
-    /// Frames that wait for the fullest of a team's live members.
+    /// Frames that wait for each of a team's members that send. The fullest does not count: a slow
+    /// member would hold up the flows of the others, so it drops its own instead.
     fn backlog(&self, team: u32) -> usize {
+        let route = self.teams.get(&team).map(|team| &team.route);
         self.members
             .values()
             .filter(|member| member.team == team && member.alive())
+            .filter(|member| route.is_some_and(|route| route.uses(member.id)))
             .map(|member| member.tx.len())
-            .max()
+            .min()
             .unwrap_or(0)
+    }
+
+    /// Whether as many frames wait as may, because their flows move.
+    fn holds_enough(&self, team: u32) -> bool {
+        let hold = self.teams.get(&team).and_then(|team| team.hold.as_ref());
+        hold.is_some_and(crate::hold::Hold::is_full)
     }
 
     fn handle_completions(&mut self, now: Time) -> bool {

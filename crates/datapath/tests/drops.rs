@@ -292,14 +292,20 @@ fn provoke(reason: DropReason) -> Host {
             host
         }
         DropReason::TxQueueFull => {
-            let mut host = left();
+            // Its own flows fill it; another member's are still read for.
+            let mut host = Host::new(1, 2).with_cpu();
+            let plan = host.plan(vec![1, 1, 1, 2], 1, SourceMac::Team);
+            host.publish(plan);
             host.member(1).full = true;
-            // One batch of super-frames with more segments than the queue holds.
-            let (vnet, frame) = tso(1, 2, &[0; 60_000], 100);
-            for _ in 0..40 {
-                host.tap().rx.push_back((vnet, frame.clone()));
+            for _ in 0..2000 {
+                for port in 0..8 {
+                    let mut frame = udp(1, 7, &[]);
+                    frame[35] = port;
+                    host.tap().rx.push_back((PLAIN, frame));
+                }
             }
             host.settle();
+            host.member(2).tx.clear();
             host
         }
         DropReason::PortDown => {

@@ -92,7 +92,12 @@ fn what(event: &Event) -> String {
         Event::TxErrors { member, count, .. } => format!("tx-errors {member} {count}"),
         Event::Link { member, up, .. } => format!("link {member} {up}"),
         Event::ProbeTie { team } => format!("tie {team}"),
-        other => format!("{other:?}"),
+        other @ (Event::PortGone { .. }
+        | Event::Engine { .. }
+        | Event::SaGrant { .. }
+        | Event::SaExhausted { .. }
+        | Event::Panic { .. }
+        | Event::Lost { .. }) => format!("{other:?}"),
     }
 }
 

@@ -76,6 +76,16 @@ impl VnetHdr {
     pub const fn is_gso(&self) -> bool {
         self.gso_kind() != GSO_NONE
     }
+
+    /// How many packets a frame of `len` bytes with this header stands for.
+    #[must_use]
+    pub fn packets(&self, len: usize) -> u64 {
+        if !self.is_gso() || self.gso_size == 0 {
+            return 1;
+        }
+        let payload = len.saturating_sub(usize::from(self.hdr_len)).max(1);
+        payload.div_ceil(usize::from(self.gso_size)) as u64
+    }
 }
 
 #[cfg(test)]

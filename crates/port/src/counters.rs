@@ -1,5 +1,6 @@
 //! What a port counts.
 
+use esprit_packet::VnetHdr;
 use serde::Serialize;
 
 /// Frames and bytes that passed a port, and frames that did not, by reason. A super-frame is
@@ -20,6 +21,8 @@ pub struct PortCounters {
     pub rx_kernel_drops: u64,
     /// Frames sent.
     pub tx_frames: u64,
+    /// Packets sent: a super-frame stands for its segments.
+    pub tx_packets: u64,
     /// Bytes sent.
     pub tx_bytes: u64,
     /// Times that the device would take no more (EAGAIN, ENOBUFS); nothing was lost.
@@ -54,6 +57,7 @@ impl PortCounters {
             rx_undescribed,
             rx_kernel_drops,
             tx_frames,
+            tx_packets,
             tx_bytes,
             tx_full,
             tx_dropped,
@@ -68,6 +72,7 @@ impl PortCounters {
         self.rx_undescribed += rx_undescribed;
         self.rx_kernel_drops += rx_kernel_drops;
         self.tx_frames += tx_frames;
+        self.tx_packets += tx_packets;
         self.tx_bytes += tx_bytes;
         self.tx_full += tx_full;
         self.tx_dropped += tx_dropped;
@@ -81,8 +86,10 @@ impl PortCounters {
         self.rx_bytes += bytes as u64;
     }
 
-    pub(crate) fn sent(&mut self, bytes: usize) {
+    /// A frame of `bytes` bytes was sent.
+    pub fn sent(&mut self, vnet: &VnetHdr, bytes: usize) {
         self.tx_frames += 1;
+        self.tx_packets += vnet.packets(bytes);
         self.tx_bytes += bytes as u64;
     }
 

@@ -83,6 +83,12 @@ pub trait Port: Send {
     /// Brings those counters up to date that the kernel keeps. A system call; for snapshots.
     fn refresh(&mut self) {}
 
+    /// Bytes of memory that frames keep busy which the kernel took and which have not left it
+    /// yet: those in the queue of the interface too. A system call.
+    fn unsent(&self) -> u64 {
+        0
+    }
+
     /// Sets the unicast addresses that the device is to let in beside its own, all of them.
     ///
     /// # Errors
@@ -138,6 +144,10 @@ impl<P: Port + ?Sized> Port for Box<P> {
 
     fn refresh(&mut self) {
         (**self).refresh();
+    }
+
+    fn unsent(&self) -> u64 {
+        (**self).unsent()
     }
 
     fn set_addresses(&mut self, addresses: &[Mac]) -> std::io::Result<()> {

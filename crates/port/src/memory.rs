@@ -109,7 +109,7 @@ impl Port for MemoryPort {
         let mut delta = PortCounters::default();
         while !frames.is_empty() && line.queue.len() < self.capacity {
             if let Some(frame) = frames.pop_front() {
-                delta.sent(frame.len());
+                delta.sent(&frame.vnet, frame.len());
                 line.queue.push_back(frame);
             }
         }

@@ -90,6 +90,18 @@ pub fn ioctl_ifreq(fd: &impl AsRawFd, number: u64, request: &mut libc::ifreq) ->
     Ok(())
 }
 
+/// Bytes of memory that a socket's frames keep busy until they have left the host (SIOCOUTQ,
+/// sockios(7)); 0 where it does not say.
+pub fn unsent(fd: &impl AsRawFd) -> u64 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ writes one int to the address, which is that of a local.
+    let done = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if done < 0 {
+        return 0;
+    }
+    u64::try_from(bytes).unwrap_or(0)
+}
+
 /// The flags of an `ifreq` that an ioctl filled in.
 pub fn ifreq_flags(request: &libc::ifreq) -> c_short {
     // SAFETY: an ioctl that returns flags wrote this member, and every bit pattern is a value.

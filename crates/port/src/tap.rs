@@ -299,7 +299,7 @@ impl Tap {
         let mut at = 0;
         while at < batch.len() {
             match batch.write(fd, at) {
-                Ok(()) => delta.sent(frames[at].len()),
+                Ok(()) => delta.sent(&frames[at].vnet, frames[at].len()),
                 Err(libc::EINTR) => continue,
                 Err(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => {
                     delta.tx_full += 1;

@@ -329,14 +329,13 @@ impl DataPlane {
         value: u64,
     ) -> Result<(), NativeError> {
         let fault = fault(name, value)?;
-        // One that was refused is kept here, outside the pool; it can break further, and heal.
-        if let Some(kept) = self.made().refused.get_mut(&engine) {
-            return if kept.inject(fault) {
-                Ok(())
-            } else {
-                Err(NativeError::Refused(
+        // One that failed its test is kept here, outside the pool.
+        if let Some(engine) = self.made().refused.get_mut(&engine) {
+            return match engine.inject(fault) {
+                true => Ok(()),
+                false => Err(NativeError::Refused(
                     "only simulated engines can be made to fail".to_owned(),
-                ))
+                )),
             };
         }
         self.call(py, Command::EngineFault(EngineId(engine), fault))

@@ -44,10 +44,10 @@ enum Kind {
 pub struct EngineReport {
     capabilities: Capabilities,
     rates: Vec<RateLine>,
-    /// What it was asked, by algorithm and direction; where it failed it has no rate.
-    tests: Vec<Tested>,
     /// The longest of the measured latencies.
     latency_ns: u64,
+    /// What came of each algorithm in each direction.
+    tests: Vec<Tested>,
 }
 
 impl EngineSpec {

@@ -28,7 +28,7 @@ pub enum Rule {
     Conservation,
     /// A queue or a buffer pool is beyond its limit, or buffers did not come back (rule 6).
     Bounded,
-    /// A job waits, or was refused, that an idle engine open to it would have done.
+    /// A job waits that an idle engine open to it would have done (row M16).
     WorkConservation,
     /// The worker asks to be called again and again without end.
     Liveness,
@@ -66,6 +66,8 @@ pub enum Sabotage {
     Conservation(u64),
     /// A buffer is kept.
     Bounded(u64),
+    /// An engine takes nothing more from then on.
+    WorkConservation(u64),
 }
 
 /// Counts down to the occasion.
@@ -86,7 +88,8 @@ impl Trap {
         | Sabotage::Bytes(left)
         | Sabotage::Redone(left)
         | Sabotage::Conservation(left)
-        | Sabotage::Bounded(left)) = match self.0 {
+        | Sabotage::Bounded(left)
+        | Sabotage::WorkConservation(left)) = match self.0 {
             Some(sabotage) => sabotage,
             None => return false,
         };

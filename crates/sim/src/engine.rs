@@ -236,10 +236,12 @@ impl Journal {
 
     fn returned(&mut self, now: Time, engine: u32, job: &mut Job) {
         let known = self.redone.get(&job.ticket).copied();
-        if known.is_some() && job.attempt > 0 && self.trap.springs(Sabotage::Redone) {
-            if let Some(byte) = job.dst.data_mut().first_mut() {
-                *byte ^= 1;
-            }
+        if known.is_some()
+            && job.attempt > 0
+            && self.trap.springs(Sabotage::Redone)
+            && let Some(byte) = job.dst.data_mut().first_mut()
+        {
+            *byte ^= 1;
         }
         if let Some(before) = known
             && job.direction == Direction::Seal
@@ -280,6 +282,8 @@ struct Watched {
     inner: AsicStepped,
     capabilities: Capabilities,
     journal: Shared,
+    /// It takes nothing more, and does not say so: a rule broken on purpose.
+    stubborn: bool,
     /// When it has something next; `u64::MAX`: nothing. For the tests' clock.
     next: Arc<AtomicU64>,
 }
@@ -317,6 +321,10 @@ impl Engine for Watched {
                 headers: input.headers.clone(),
                 ops,
             });
+        }
+        self.stubborn |= journal.trap.springs(Sabotage::WorkConservation);
+        if self.stubborn {
+            return Err(job);
         }
         // A refused job was not given to anybody.
         let before = journal.rows.len();
@@ -383,6 +391,7 @@ pub(crate) fn make(
         inner: device,
         capabilities,
         journal: Arc::clone(journal),
+        stubborn: false,
         next: Arc::clone(&next),
     };
     // What is wrong with a device is wrong at its test, too.

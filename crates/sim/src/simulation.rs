@@ -659,7 +659,7 @@ impl Simulation {
         state.fate.push(self.now.0);
         if source.spec.inbound {
             let (spi, via, team) = (flow.spi, flow.via, source.spec.team);
-            self.from_wire(index, probe, spi, via, team, frame);
+            self.peer_sends(index, probe, spi, via, team, frame);
         } else {
             let host = self.wires.hosts.get_mut(&source.spec.team);
             match host.filter(|host| host.down.len() < self.config.host_queue) {
@@ -675,7 +675,7 @@ impl Simulation {
 
     /// The peer sends a packet: by the switch, to the port where it saw the address last, or to
     /// all.
-    fn from_wire(
+    fn peer_sends(
         &mut self,
         source: usize,
         probe: Probe,
@@ -756,6 +756,11 @@ impl Simulation {
             || self.wires.members.values().any(|port| !port.rx.is_empty())
         {
             self.wake_at(self.free_at);
+        }
+        if let Some(engine) = self.worker.idles(self.now) {
+            let detail = format!("engine {} stands idle and a job waits", engine.0);
+            self.verdict
+                .broken(self.now, Rule::WorkConservation, detail);
         }
         self.after();
     }

@@ -70,6 +70,7 @@ impl MemberPort {
                 rx_undescribed: 0,
                 rx_kernel_drops: 0,
                 tx_frames: 0,
+                tx_packets: 0,
                 tx_bytes: 0,
                 tx_full: 0,
                 tx_dropped: 0,
@@ -141,8 +142,7 @@ impl Port for HostPort {
     ) -> Result<usize, PortError> {
         let n = frames.len();
         for frame in frames.drain(..) {
-            stats.tx_frames += 1;
-            stats.tx_bytes += frame.len() as u64;
+            stats.sent(&frame.vnet, frame.len());
             self.up.push(frame);
         }
         Ok(n)
@@ -201,8 +201,7 @@ impl Port for MemberPort {
             let span = u128::from(bits) * 1_000_000_000 / u128::from(self.rate_bps.max(1));
             self.free_at = self.free_at.max(self.now) + Time(span as u64);
             self.ring_until.push_back(self.free_at);
-            stats.tx_frames += 1;
-            stats.tx_bytes += len as u64;
+            stats.sent(&frame.vnet, len);
             self.handed.push(Handed {
                 frame,
                 departs: self.free_at,

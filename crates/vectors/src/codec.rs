@@ -2,7 +2,7 @@
 //! seal again to the same bytes. The data plane cannot be asked for the latter, since it chooses
 //! its IVs itself.
 
-use esprit_crypto::engines::aws_lc::{Outcome, work_op};
+use esprit_crypto::engines::software::{Outcome, work_op};
 use esprit_crypto::{AeadKey, Algorithm, Direction, JobInput, Op};
 use esprit_ipsec::encap::{self, OuterTemplate};
 use esprit_ipsec::esp::{self, EspHeader, Trailer};

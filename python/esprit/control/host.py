@@ -110,7 +110,7 @@ class RunningEngine:
                 )
                 for rate in self.verified["rates"]
             ),
-            tests=tuple(Test.from_native(dict(one)) for one in self.verified["tests"]),
+            tests=tuple(Test.from_native(one) for one in self.verified["tests"]),
             latency_ns=self.latency_ns,
             seal=self._proved("seal"),
             open=self._proved("open"),

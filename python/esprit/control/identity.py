@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from esprit.control.netlink import Link
 
-__all__ = ["Identity", "Mark", "driver", "identity", "mark", "refusal"]
-
 _SYSFS = Path("/sys/class/net")
 
 

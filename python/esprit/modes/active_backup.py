@@ -23,11 +23,11 @@ from esprit.modes.placement import HEADROOM_NS, SPILL, Place, Standing, grants
 
 #: Engines whose members do not carry come first, wire-dead and encryption-only ones among
 #: them; the active member's engine interleaves others' work only while it has resources to
-#: spare. An engine of another team may be busy with that team's own traffic.
+#: spare. One of another team may be the active one's there, and then has the same to spare.
 PLACES: Final[Mapping[Standing, Place]] = {
     "idle": Place(tier=0),
     "waiting": Place(tier=0),
-    "elsewhere": Place(tier=0, bias_load=1.0),
+    "elsewhere": Place(tier=0, bias_load=1.0, limit_ns=HEADROOM_NS, headroom=True),
     "carrying": Place(tier=1, limit_ns=HEADROOM_NS, headroom=True),
 }
 SOFTWARE: Final[Mapping[Software, Place]] = {

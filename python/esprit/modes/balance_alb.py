@@ -21,15 +21,16 @@ from esprit.modes.base import (
 )
 from esprit.modes.buckets import spread
 from esprit.modes.mask import mask
-from esprit.modes.placement import SPILL, Place, Standing, grants
+from esprit.modes.placement import HEADROOM_NS, SPILL, Place, Standing, grants
 
 #: One tier: tasks go by the present load. An engine whose member carries bears its own traffic
 #: as a bias, so those whose members cannot are loaded first. There is no headroom here: every
-#: member carries, and what its own traffic waits is in the cost.
+#: member carries, and what its own traffic waits is in the cost. What another team's member is
+#: promised holds whatever the mode here is.
 PLACES: Final[Mapping[Standing, Place]] = {
     "idle": Place(tier=0),
     "waiting": Place(tier=0),
-    "elsewhere": Place(tier=0, bias_load=1.0),
+    "elsewhere": Place(tier=0, bias_load=1.0, limit_ns=HEADROOM_NS, headroom=True),
     "carrying": Place(tier=0, bias_load=1.0),
 }
 SOFTWARE: Final[Mapping[Software, Place]] = {

@@ -93,9 +93,9 @@ def _observed(state: TeamState, event: Event) -> TeamState:
         case TookOver():
             if event.epoch < state.link_epoch:
                 return state
-            lost = state.member(event.lost)
-            if lost is not None and lost.heard and state.ready(lost):
-                # Nothing is known against it yet, so its link fell, and that event was lost.
+            if event.epoch > state.link_epoch:
+                # A takeover has the epoch of what led to it. That event was lost: most tell of a
+                # link that fell, and the snapshot that is read after a loss tells of all.
                 state = _wire(state, event.lost, "fell")
             heir = state.member(event.heir) if event.heir is not None else None
             keep = heir is not None and heir.can_carry and state.active in (event.lost, None)

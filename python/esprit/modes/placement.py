@@ -26,7 +26,7 @@ Standing = Literal["idle", "waiting", "carrying", "elsewhere", "software"]
 #: the others would be done before it.
 SPILL: Final = Spill(primary=2_000_000, secondary=20_000_000, application=20_000_000)
 
-#: Up to this backlog an engine whose member carries traffic has resources to spare: half of
+#: Up to this backlog an engine whose member may carry traffic has resources to spare: half of
 #: what its own traffic may find before it spills, so secondary work alone never displaces it.
 HEADROOM_NS: Final = SPILL.primary // 2
 

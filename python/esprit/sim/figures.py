@@ -234,15 +234,18 @@ def _storm(seed: int, count: int, kinds: Sequence[tuple[FaultKind, int]]) -> Sce
 
 def faults(runs: int = 10, each: int = 1000) -> Iterator[Line]:
     """Injected engine faults of every kind: nothing accepted lost, twice, or out of order."""
-    sent = lost = redone = 0
+    sent = refused = lost = redone = 0
     broken: list[str] = []
     for seed in range(runs):
         report = run(_storm(seed, each, ALL_FAULTS))
         sent += int(report.figures["sent"])
-        lost += int(sum(v for k, v in report.figures.items() if k.startswith("drop.")))
+        drops = {k: int(v) for k, v in report.figures.items() if k.startswith("drop.")}
+        # Refused before any engine had them; all others had been accepted.
+        refused += sum(drops.pop(f"drop.{reason}", 0) for reason in ("engine-full", "no-engine"))
+        lost += sum(drops.values())
         redone += int(report.figures["engines.redone"])
         broken += [] if report.violation is None else [str(report.violation)]
-    text = f"{sent} packets, {lost} dropped, {redone} jobs redone at engines that are still there"
+    text = f"{sent} packets, {refused} refused, {lost} lost, {redone} jobs redone"
     yield f"{runs * each} faults", text + "".join(broken), not broken and lost == 0
 
 
@@ -280,9 +283,9 @@ def large() -> Iterator[Line]:
     steps = int(report.figures["steps"])
     text = f"{time.perf_counter() - begun:.1f} s for {steps} steps{_broken(report)}"
     yield "run", text, report.violation is None
-    worst = max(run_.plan_seconds[1:], default=0.0) * 1e3
-    text = f"{worst:.2f} ms at most of {len(run_.plan_seconds) - 1}"
-    yield "a Plan change, from event to acknowledgement", text, worst <= 5
+    worst = max(run_.plan_seconds, default=0.0) * 1e3
+    text = f"{worst:.2f} ms at most of {len(run_.plan_seconds)}"
+    yield "a Plan change, from event to acknowledgement", text, 0 < worst <= 5
 
 
 FIGURES: Final[Mapping[str, Callable[[], Iterator[Line]]]] = MappingProxyType(

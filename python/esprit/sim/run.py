@@ -261,7 +261,8 @@ class Run:
             self.host.native.engine_remove(engine.id)
 
     def _to_engine(self, fault: Fault, engine: Engine | None) -> None:
-        if engine is None:
+        # One that was refused is not in the pool, and cannot fail in it.
+        if engine is None or (engine.verified is None and fault.kind not in ("reset", "verify")):
             return
         match fault.kind:
             case "reset" | "verify":
@@ -281,6 +282,7 @@ class Run:
         try:
             engine.verified = again(engine.id)
         except EngineRefused as error:
+            engine.verified = None
             native.note("engine-refused", f"engine={engine.spec.name} {error.message}")
             self._tell(EngineJoined(engine=engine.state("failed")))
             return

@@ -8,7 +8,7 @@ use esprit_packet::Time;
 
 use crate::engine::Fault;
 use crate::engines::asic_model::{AsicSpec, Model};
-use crate::engines::aws_lc;
+use crate::engines::software;
 use crate::job::{Job, Shape};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl<J: AsJob> Device<J> {
             return false;
         };
         let job = held.job.job();
-        aws_lc::work(job);
+        software::work(job);
         if let Some(every) = self.wrong_every {
             for index in 0..job.input.ops.len() {
                 self.operations += 1;

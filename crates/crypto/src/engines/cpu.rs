@@ -11,8 +11,8 @@ use crate::engine::{
     Capabilities, DEFAULT_PATIENCE_NS, DEFAULT_QUEUE_JOBS, DEFAULT_QUEUE_NS, Engine, Kind,
     Transfer, Wake,
 };
-use crate::engines::aws_lc;
 use crate::engines::returns::{Giver, Stamped, Taker, returns};
+use crate::engines::software;
 use crate::job::Job;
 use crate::key::Algorithm;
 
@@ -74,14 +74,14 @@ impl Engine for CpuInline {
     }
 
     fn work(&mut self, job: &mut Job) {
-        aws_lc::work(job);
+        software::work(job);
     }
 
     fn submit(&mut self, _now: Time, mut job: Job) -> Result<(), Job> {
         if self.done.len() >= self.capabilities.queue_jobs as usize {
             return Err(job);
         }
-        aws_lc::work(&mut job);
+        software::work(&mut job);
         self.done.push(job);
         Ok(())
     }
@@ -137,7 +137,7 @@ impl CpuThreads {
 /// A thread's life: it ends when the engine is dropped.
 fn run(jobs: &Receiver<Stamped>, giver: &Giver) {
     while let Ok((generation, mut job)) = jobs.recv() {
-        aws_lc::work(&mut job);
+        software::work(&mut job);
         if !giver.give((generation, job)) {
             return;
         }

@@ -3,6 +3,6 @@
 pub mod asic;
 pub mod asic_device;
 pub mod asic_model;
-pub mod aws_lc;
 pub mod cpu;
 mod returns;
+pub mod software;

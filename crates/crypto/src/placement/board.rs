@@ -1,6 +1,8 @@
 //! What placement reads of every engine for every job: packed, so that a search over 256
 //! engines stays within a first-level cache and within 2 µs.
 
+use core::ops::{Deref, DerefMut};
+
 use esprit_packet::Time;
 
 use crate::engine::{Capabilities, Transfer};
@@ -182,6 +184,9 @@ type Column = Vec<Cost>;
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     hot: Vec<Hot>,
+    /// [`Hot::busy_until`] of each once more, side by side: most of many engines are passed over
+    /// by it and their costs, and 256 of these and of those lie in a first-level cache.
+    free_at: Vec<Time>,
     costs: [[Column; 2]; Algorithm::ALL.len()],
 }
 
@@ -189,6 +194,7 @@ impl Board {
     /// One more seat, behind the others.
     pub(crate) fn push(&mut self, capabilities: &Capabilities, rates: &Rates) {
         self.hot.push(Hot::new(capabilities));
+        self.free_at.push(Time::ZERO);
         for algorithm in Algorithm::ALL {
             for direction in Direction::ALL {
                 let cost = Cost::new(rates.get(algorithm, direction));
@@ -200,6 +206,7 @@ impl Board {
     /// A seat less; those behind it move up.
     pub(crate) fn remove(&mut self, seat: usize) {
         self.hot.remove(seat);
+        self.free_at.remove(seat);
         for column in self.costs.iter_mut().flatten() {
             column.remove(seat);
         }
@@ -209,14 +216,49 @@ impl Board {
         &self.hot[seat]
     }
 
-    pub(crate) fn at_mut(&mut self, seat: usize) -> &mut Hot {
-        &mut self.hot[seat]
+    /// A seat's part, to be changed.
+    pub(crate) fn at_mut(&mut self, seat: usize) -> HotMut<'_> {
+        HotMut {
+            hot: &mut self.hot[seat],
+            free_at: &mut self.free_at[seat],
+        }
+    }
+
+    /// When each seat is expected to be done with all that it has.
+    pub(crate) fn free_at(&self) -> &[Time] {
+        &self.free_at
     }
 
     /// All of it, for a search.
     pub(crate) fn all(&self, algorithm: Algorithm, direction: Direction) -> (&[Hot], &[Cost]) {
         let costs = &self.costs[algorithm.index()][direction.index()];
         (&self.hot, costs)
+    }
+}
+
+/// A [`Hot`] being changed; the board's own arrays follow when it is done with.
+pub(crate) struct HotMut<'a> {
+    hot: &'a mut Hot,
+    free_at: &'a mut Time,
+}
+
+impl Deref for HotMut<'_> {
+    type Target = Hot;
+
+    fn deref(&self) -> &Hot {
+        self.hot
+    }
+}
+
+impl DerefMut for HotMut<'_> {
+    fn deref_mut(&mut self) -> &mut Hot {
+        self.hot
+    }
+}
+
+impl Drop for HotMut<'_> {
+    fn drop(&mut self) {
+        *self.free_at = self.hot.busy_until;
     }
 }
 

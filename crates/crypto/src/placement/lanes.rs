@@ -1,5 +1,7 @@
 //! A team's grants as lists to search, and the search.
 
+use esprit_packet::Time;
+
 use crate::engine::Capabilities;
 use crate::grants::{Class, Grant, Grants};
 use crate::key::Direction;
@@ -64,14 +66,53 @@ struct Entry {
     terms: Terms,
 }
 
+/// An [`Entry`], as far as most of many are looked at.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    seat: u16,
+    tier: u8,
+}
+
+/// Engines in the order in which they are asked.
+#[derive(Clone, Debug, Default)]
+struct Lane {
+    entries: Vec<Entry>,
+    heads: Vec<Head>,
+}
+
+impl Lane {
+    fn sort_by_key<K: Ord>(&mut self, key: impl FnMut(&Entry) -> K) {
+        self.entries.sort_by_key(key);
+        let head = |entry: &Entry| Head {
+            seat: entry.seat,
+            tier: entry.tier,
+        };
+        self.heads = self.entries.iter().map(head).collect();
+    }
+
+    fn all(&self) -> Part<'_> {
+        Part {
+            entries: &self.entries,
+            heads: &self.heads,
+        }
+    }
+}
+
+/// Some of a lane's engines, one behind the other.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    entries: &'a [Entry],
+    heads: &'a [Head],
+}
+
 /// A team's grants, by class and direction, in the order of their tiers. Engines that are not
 /// granted something, or not fit for it, are not in the list for it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lanes {
     /// By member first: a member asks for its own engines only.
-    primary: [Vec<Entry>; 2],
+    primary: [Lane; 2],
     /// Secondary use, and applications.
-    others: [[Vec<Entry>; 2]; 2],
+    others: [[Lane; 2]; 2],
     spill_ns: [u64; 3],
 }
 
@@ -126,7 +167,7 @@ impl Lanes {
                 if !granted(grant, direction) || !fit(capabilities, class, own) {
                     continue;
                 }
-                lanes.lane_mut(class, direction).push(Entry {
+                lanes.lane_mut(class, direction).entries.push(Entry {
                     seat: seat as u16,
                     tier,
                     own_only: !fit(capabilities, class, false),
@@ -144,7 +185,7 @@ impl Lanes {
         lanes
     }
 
-    fn lane_mut(&mut self, class: Class, direction: Direction) -> &mut Vec<Entry> {
+    fn lane_mut(&mut self, class: Class, direction: Direction) -> &mut Lane {
         match class {
             Class::Primary => &mut self.primary[direction.index()],
             Class::Secondary => &mut self.others[0][direction.index()],
@@ -152,20 +193,25 @@ impl Lanes {
         }
     }
 
-    fn lane(&self, class: Class, ask: &Ask) -> &[Entry] {
+    fn lane(&self, class: Class, ask: &Ask) -> Part<'_> {
         let direction = ask.direction.index();
         match class {
             Class::Primary => {
                 let lane = &self.primary[direction];
-                let Some(member) = ask.member else {
-                    return &[];
+                let all = &lane.entries;
+                let member = ask.member;
+                let from = match member {
+                    Some(_) => all.partition_point(|entry| entry.member < member),
+                    None => all.len(),
                 };
-                let from = lane.partition_point(|entry| entry.member < Some(member));
-                let len = lane[from..].partition_point(|entry| entry.member == Some(member));
-                &lane[from..from + len]
+                let len = all[from..].partition_point(|entry| entry.member == member);
+                Part {
+                    entries: &all[from..from + len],
+                    heads: &lane.heads[from..from + len],
+                }
             }
-            Class::Secondary => &self.others[0][direction],
-            Class::Application => &self.others[1][direction],
+            Class::Secondary => self.others[0][direction].all(),
+            Class::Application => self.others[1][direction].all(),
         }
     }
 
@@ -187,7 +233,7 @@ impl Lanes {
     pub(crate) fn own_engine(&self, board: &Board, ask: &Ask) -> bool {
         let (hot, costs) = board.all(ask.algorithm, ask.direction);
         !ask.application
-            && self.lane(Class::Primary, ask).iter().any(|entry| {
+            && self.lane(Class::Primary, ask).heads.iter().any(|entry| {
                 let seat = usize::from(entry.seat);
                 hot[seat].usable && costs[seat].able
             })
@@ -208,6 +254,7 @@ impl Lanes {
         let mut search = Search {
             ask,
             hot,
+            free_at: board.free_at(),
             costs,
             // Most jobs find every seat open.
             sets: !(ask.exclude.is_empty() && ask.closed.is_empty()),
@@ -239,7 +286,7 @@ impl Lanes {
         for &class in Self::classes(ask) {
             let mut least: Option<(u64, &Hot, &Cost)> = None;
             let mut tier = None;
-            for entry in self.lane(class, ask) {
+            for entry in self.lane(class, ask).entries {
                 if tier != Some(entry.tier) {
                     if least.is_some() {
                         break;
@@ -283,6 +330,7 @@ impl Place {
 struct Search<'a> {
     ask: &'a Ask,
     hot: &'a [Hot],
+    free_at: &'a [Time],
     costs: &'a [Cost],
     /// Some seats are excluded or closed.
     sets: bool,
@@ -294,18 +342,29 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn lane(&mut self, lane: &[Entry], class: Class, spill_ns: u64) -> Option<Choice> {
+    fn lane(&mut self, lane: Part<'_>, class: Class, spill_ns: u64) -> Option<Choice> {
+        let (now, shape) = (self.ask.now, self.ask.shape);
         let mut best = Place::NOWHERE;
         let mut reserve = Place::NOWHERE;
         let mut tier = None;
-        for (at, entry) in lane.iter().enumerate() {
-            if tier != Some(entry.tier) {
+        for (at, head) in lane.heads.iter().enumerate() {
+            if tier != Some(head.tier) {
                 if best.cost < u64::MAX {
                     break;
                 }
-                tier = Some(entry.tier);
+                tier = Some(head.tier);
             }
-            let Some((cost, expected_ns)) = self.weigh(entry, class, best.cost) else {
+            // Most of many engines end here: the way, the bias and all that may speak against
+            // one only make it dearer. While there is no best one, none ends here.
+            let seat = usize::from(head.seat);
+            let cost = &self.costs[seat];
+            let least = self.free_at[seat].since(now).0
+                + cost.latency_ns
+                + cost.service_ns(shape.packets, shape.bytes);
+            if least >= best.cost {
+                continue;
+            }
+            let Some((cost, expected_ns)) = self.weigh(&lane.entries[at], class) else {
                 continue;
             };
             let place = if expected_ns <= spill_ns {
@@ -318,10 +377,10 @@ impl Search<'_> {
             }
         }
         if best.cost < u64::MAX {
-            return Some(self.choice(&lane[best.at], class));
+            return Some(self.choice(&lane.entries[best.at], class));
         }
         if reserve.cost < self.reserve.map_or(u64::MAX, |(least, _)| least) {
-            self.reserve = Some((reserve.cost, self.choice(&lane[reserve.at], class)));
+            self.reserve = Some((reserve.cost, self.choice(&lane.entries[reserve.at], class)));
         }
         None
     }
@@ -348,9 +407,8 @@ impl Search<'_> {
     }
 
     /// What it costs on this engine, and when it is expected back; none where it may not, cannot, or
-    /// has no room, or would cost no less than `least`.
-    #[inline(always)]
-    fn weigh(&mut self, entry: &Entry, class: Class, least: u64) -> Option<(u64, u64)> {
+    /// has no room.
+    fn weigh(&mut self, entry: &Entry, class: Class) -> Option<(u64, u64)> {
         let ask = self.ask;
         let seat = usize::from(entry.seat);
         let (hot, cost) = (&self.hot[seat], &self.costs[seat]);
@@ -369,11 +427,6 @@ impl Search<'_> {
             self.full.insert(seat);
             return None;
         }
-        // Most of many engines end here, before the multiplications.
-        let soonest = backlog.saturating_add(cost.latency_ns);
-        if soonest >= least {
-            return None;
-        }
         let service_ns = cost.service_ns(ask.shape.packets, ask.shape.bytes);
         let transfer = if class == Class::Primary {
             0
@@ -382,7 +435,10 @@ impl Search<'_> {
         } else {
             return None;
         };
-        let expected_ns = soonest.saturating_add(service_ns).saturating_add(transfer);
+        let expected_ns = backlog
+            .saturating_add(cost.latency_ns)
+            .saturating_add(service_ns)
+            .saturating_add(transfer);
         Some((
             expected_ns.saturating_add(entry.terms.bias(hot)),
             expected_ns,

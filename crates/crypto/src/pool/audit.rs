@@ -7,7 +7,7 @@
 use esprit_packet::Time;
 
 use crate::engine::Kind;
-use crate::engines::aws_lc::{Outcome, work_op};
+use crate::engines::software::{Outcome, work_op};
 use crate::job::Job;
 use crate::job::JobInput;
 use crate::key::{AeadKey, Direction};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use esprit_packet::{Buf, Pool as Buffers, SharedBuf, Time};
 
-use crate::engines::aws_lc;
+use crate::engines::software;
 use crate::grants::Class;
 use crate::job::{Job, JobInput, Shape, memory};
 use crate::key::{AeadKey, Algorithm, Direction, ICV_LEN};
@@ -112,7 +112,7 @@ fn work(key: &AeadKey, direction: Direction, input: &JobInput) -> (Vec<u8>, u64)
     let (mut out, mut bad_icv) = (vec![0; len], 0);
     for (index, op) in input.ops.iter().enumerate() {
         let part = &mut out[op.dst as usize..][..op.out_len(direction)];
-        if aws_lc::work_op(key, direction, input, op, part) == aws_lc::Outcome::BadIcv {
+        if software::work_op(key, direction, input, op, part) == software::Outcome::BadIcv {
             bad_icv |= 1 << index;
         }
     }
@@ -200,7 +200,7 @@ impl Pool {
         let service_ns = rate.service_ns(canary.shape.packets, canary.shape.bytes);
         let every = Time(EVERY.0.max(service_ns.saturating_mul(SHARE)));
         let memory = memory(&canary.input, canary.shape.dst_len);
-        let hot = self.board.at_mut(at);
+        let mut hot = self.board.at_mut(at);
         let backlog_ns = hot.backlog_ns(now);
         if !hot.has_room(backlog_ns, memory) {
             return every;
@@ -238,7 +238,7 @@ impl Pool {
             return every;
         }
         seat.canary_turn += 1;
-        seat.begin(now, hot, ticket, 0, memory, &choice);
+        seat.begin(now, &mut hot, ticket, 0, memory, &choice);
         self.busy.insert(at);
         every
     }

@@ -86,8 +86,8 @@ impl Pool {
             return Err(job.dst);
         }
         seat.count(choice, &ask.shape);
-        let hot = self.board.at_mut(choice.seat);
-        seat.begin(now, hot, ticket, 0, ask.memory, choice);
+        let mut hot = self.board.at_mut(choice.seat);
+        seat.begin(now, &mut hot, ticket, 0, ask.memory, choice);
         self.busy.insert(choice.seat);
         Ok(ticket)
     }
@@ -116,7 +116,7 @@ impl Pool {
     ) {
         let seat = &mut self.seats[at];
         let engine = seat.id;
-        let known = seat.end(now, self.board.at_mut(at), job.ticket, job.attempt);
+        let known = seat.end(now, &mut self.board.at_mut(at), job.ticket, job.attempt);
         let class = known.map_or(class, |known| known.class);
         if known.is_none() && !seat.is_synchronous() {
             // Of an earlier life of the engine: nothing of ours waits for it.

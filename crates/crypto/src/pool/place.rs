@@ -269,8 +269,8 @@ impl Pool {
                 self.closed.insert(choice.seat);
                 continue;
             } else {
-                let hot = self.board.at_mut(choice.seat);
-                seat.begin(now, hot, ticket, attempt, origin.memory, &choice);
+                let mut hot = self.board.at_mut(choice.seat);
+                seat.begin(now, &mut hot, ticket, attempt, origin.memory, &choice);
                 self.busy.insert(choice.seat);
                 None
             };

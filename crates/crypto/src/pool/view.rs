@@ -21,6 +21,9 @@ const JOB_NS: u64 = 600;
 /// That is to be one part in so many of a job at most: ten per cent.
 const OVERHEAD_SHARE: u64 = 10;
 
+/// Waiting jobs for which [`Pool::idles`] searches: those behind them wait for the same engines.
+const JOBS_SEARCHED: usize = 16;
+
 impl Pool {
     /// Jobs accepted and not yet ended, those among them that no engine has included. Jobs on
     /// the worker's own engine have always ended.
@@ -87,6 +90,32 @@ impl Pool {
         let team = self.team(team)?;
         let choice = team.lanes.choose(&self.board, ask, &mut SeatSet::default());
         choice.ok().map(|choice| self.seats[choice.seat].id)
+    }
+
+    /// An idle engine that some waiting job could have: none, if the pool conserves work (row M16).
+    /// For simulations: it searches for each of the first jobs that wait.
+    #[must_use]
+    pub fn idles(&self, now: Time) -> Option<EngineId> {
+        self.flights.unbegun().take(JOBS_SEARCHED).find_map(|job| {
+            let origin = job.origin;
+            let ask = Ask {
+                now,
+                algorithm: job.key.algorithm(),
+                direction: job.direction,
+                shape: origin.shape,
+                memory: origin.memory,
+                member: origin.member,
+                application: origin.team == APPLICATIONS,
+                exclude: self.synchronous,
+                closed: SeatSet::EMPTY,
+            };
+            let lanes = &self.team(origin.team)?.lanes;
+            let choice = lanes
+                .choose(&self.board, &ask, &mut SeatSet::default())
+                .ok()?;
+            let idle = self.seats[choice.seat].outstanding.is_empty();
+            idle.then_some(self.seats[choice.seat].id)
+        })
     }
 
     /// How many operations a job of `member` should hold now: few while an engine is idle, so that

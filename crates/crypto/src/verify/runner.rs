@@ -6,7 +6,7 @@ use esprit_packet::{Pool as Buffers, SharedBuf, Time};
 use smallvec::SmallVec;
 
 use crate::engine::Engine;
-use crate::engines::aws_lc;
+use crate::engines::software;
 use crate::job::{Job, JobInput, MAX_OPS, Op};
 use crate::key::{AeadKey, Direction, NONCE_LEN};
 
@@ -160,7 +160,7 @@ pub(crate) fn worked(key: &AeadKey, direction: Direction, input: &JobInput) -> V
     let mut out = vec![0; input.ops.last().map_or(0, end)];
     for op in &input.ops {
         let part = &mut out[op.dst as usize..][..op.out_len(direction)];
-        aws_lc::work_op(key, direction, input, op, part);
+        software::work_op(key, direction, input, op, part);
     }
     out
 }

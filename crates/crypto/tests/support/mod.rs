@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use esprit_crypto::engines::asic::AsicStepped;
 use esprit_crypto::engines::asic_model::AsicSpec;
-use esprit_crypto::engines::aws_lc;
+use esprit_crypto::engines::software;
 use esprit_crypto::{
     AeadKey, Algorithm, Capabilities, Direction, Done, Engine, EngineId, Fault, Grant, Grants, Job,
     JobInput, Op, Pool, PoolEvent, Request, Verified, Wake, verify,
@@ -264,7 +264,7 @@ fn task(key: &Arc<AeadKey>, direction: Direction, input: JobInput) -> Task {
     let mut bad_icv = 0;
     for (index, op) in input.ops.iter().enumerate() {
         let out = &mut want[op.dst as usize..][..op.out_len(direction)];
-        if aws_lc::work_op(key, direction, &input, op, out) == aws_lc::Outcome::BadIcv {
+        if software::work_op(key, direction, &input, op, out) == software::Outcome::BadIcv {
             bad_icv |= 1 << index;
         }
     }
@@ -347,7 +347,7 @@ impl Engine for Scripted {
             return;
         }
         for mut job in self.jobs.drain(..) {
-            aws_lc::work(&mut job);
+            software::work(&mut job);
             job.failed = script.fail & job.all();
             job.bad_icv |= script.accuse & job.all();
             out.push(job);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use esprit_crypto::engines::aws_lc::{Outcome as Verdict, work_alone};
+use esprit_crypto::engines::software::{Outcome as Verdict, work_alone};
 use esprit_crypto::{AeadKey, Direction, ICV_LEN, JobInput, MAX_OPS, Op};
 use esprit_packet::Time;
 use serde::{Deserialize, Serialize};

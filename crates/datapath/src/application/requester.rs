@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use esprit_crypto::engines::aws_lc::{self, Outcome as Verdict};
+use esprit_crypto::engines::software::{self, Outcome as Verdict};
 use esprit_crypto::job::MAX_AAD;
 use esprit_crypto::{AeadKey, Direction, ICV_LEN, JobInput, MAX_OPS, Op, Wake};
 use esprit_packet::Pool as Buffers;
@@ -329,7 +329,7 @@ impl Requester {
             .own_bytes
             .fetch_add(message.data.len() as u64, Ordering::Relaxed);
         let mut out = vec![0; out_len(direction, message)];
-        match aws_lc::work_alone(
+        match software::work_alone(
             key,
             direction,
             message.nonce,

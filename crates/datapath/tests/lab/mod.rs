@@ -92,8 +92,7 @@ impl Port for Queue {
             return Ok(0);
         }
         for frame in frames.drain(..) {
-            stats.tx_frames += 1;
-            stats.tx_bytes += frame.len() as u64;
+            stats.sent(&frame.vnet, frame.len());
             self.tx.push((frame.vnet, frame.to_vec()));
         }
         Ok(n)
@@ -435,7 +434,7 @@ pub fn sealed(seq: u32, plain: &[u8]) -> Vec<u8> {
         ops: [op].into_iter().collect(),
     };
     let mut out = vec![0; op.out_len(CryptoDirection::Seal)];
-    engines::aws_lc::work_op(&key, CryptoDirection::Seal, &input, &op, &mut out);
+    engines::software::work_op(&key, CryptoDirection::Seal, &input, &op, &mut out);
     let mut bytes = udp(1, 2, &[]);
     bytes.truncate(34);
     bytes[23] = 50;

@@ -240,6 +240,10 @@ impl Port for PacketPort {
         &self.counters
     }
 
+    fn unsent(&self) -> u64 {
+        sys::unsent(&self.socket)
+    }
+
     fn refresh(&mut self) {
         self.read_statistics();
     }

@@ -56,7 +56,7 @@ fn push(
             Ok(0) => return (at, Outcome::Full),
             Ok(sent) => {
                 for frame in frames.range(at..at + sent) {
-                    delta.sent(frame.len());
+                    delta.sent(&frame.vnet, frame.len());
                 }
                 at += sent;
                 continue;

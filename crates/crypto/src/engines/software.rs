@@ -1,5 +1,5 @@
-//! AES-GCM and ChaCha20-Poly1305 by aws-lc, synchronously: what the processor's engines do, and the measure that
-//! every other engine is held against.
+//! The ciphers on the host's own processor, synchronously: what the `cpu` engines do, and the measure
+//! that every other engine is held against.
 
 use crate::job::{Job, JobInput, Op, Range};
 use crate::key::{AeadKey, Direction, NONCE_LEN};
