@@ -28,6 +28,10 @@ use crate::wire::{HostPort, MemberPort, Wires};
 /// The next hop's address, which every frame of the host goes to.
 const NEXT_HOP: [u8; 6] = [2, 0, 0, 0, 0xfe, 1];
 
+/// An engine may stand idle beside a waiting job for so long: a device that refused one for want of
+/// what its bounds do not show is asked again after 1 ms, and that twice.
+const IDLE: Time = Time::from_millis(2);
+
 /// Steps at one moment beyond which the worker is not getting anywhere.
 const STUCK: u32 = 100_000;
 
@@ -198,6 +202,10 @@ pub struct Simulation {
     switch: Seen,
     moves: u64,
     steps: u64,
+    /// Engines that were made to fail: one that is stuck inside refuses jobs with nothing to do.
+    failing: std::collections::BTreeSet<u32>,
+    /// Since when an engine stands idle though a job waits.
+    idle_since: Option<Time>,
     /// Probe frames that were put to members besides the first copy (a switch that floods).
     copies: u64,
     arrivals: u64,
@@ -258,6 +266,8 @@ impl Simulation {
             switch: BTreeMap::new(),
             moves: 0,
             steps: 0,
+            failing: std::collections::BTreeSet::new(),
+            idle_since: None,
             copies: 0,
             arrivals: 0,
             window_from: Time::ZERO,
@@ -451,6 +461,7 @@ impl Simulation {
 
     /// Makes an engine fail.
     pub fn engine_fault(&mut self, id: u32, fault: Fault) -> Answer {
+        self.failing.insert(id);
         // What a liar seals reaches the wire, unless all of it is checked; what it opens is looked
         // at now and then only.
         if matches!(fault, Fault::Wrong { .. }) {
@@ -757,10 +768,17 @@ impl Simulation {
         {
             self.wake_at(self.free_at);
         }
-        if let Some(engine) = self.worker.idles(self.now) {
-            let detail = format!("engine {} stands idle and a job waits", engine.0);
-            self.verdict
-                .broken(self.now, Rule::WorkConservation, detail);
+        let idle = self.worker.idles(self.now);
+        match idle.filter(|engine| !self.failing.contains(&engine.0)) {
+            None => self.idle_since = None,
+            Some(engine) => {
+                let since = *self.idle_since.get_or_insert(self.now);
+                if self.now.since(since) > IDLE {
+                    let detail = format!("engine {} stands idle and a job waits", engine.0);
+                    self.verdict
+                        .broken(self.now, Rule::WorkConservation, detail);
+                }
+            }
         }
         self.after();
     }
