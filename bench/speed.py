@@ -137,6 +137,7 @@ def _print_memory(rows_: Sequence[Mapping[str, float]], console: Console) -> Non
     names = (
         "bytes",
         "packets per frame",
+        "in UDP",
         "seal",
         "bare seal",
         "ratio",
@@ -150,6 +151,7 @@ def _print_memory(rows_: Sequence[Mapping[str, float]], console: Console) -> Non
         table.add_row(
             f"{row['bytes']:.0f}",
             f"{row['packets_per_frame']:.0f}",
+            "yes" if row["udp"] else "no",
             f"{row['seal_ns']:.0f}",
             f"{row['bare_seal_ns']:.0f}",
             f"{row['seal_ns'] / row['bare_seal_ns']:.2f}",

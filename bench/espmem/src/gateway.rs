@@ -155,9 +155,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway that protects everything between the two inner addresses with native ESP in
-    /// tunnel mode, sealed and opened by the worker itself.
-    pub fn new(side: Side) -> Self {
+    /// A gateway that protects everything between the two inner addresses with ESP in tunnel
+    /// mode, native or in UDP, sealed and opened by the worker itself.
+    pub fn new(side: Side, udp: bool) -> Self {
         let buffers = Pool::new(1024, 64);
         let nobody: Arc<dyn Wake> = Arc::new(Nobody);
         let pool = esprit_crypto::Pool::new(Arc::clone(&nobody));
@@ -186,6 +186,7 @@ impl Gateway {
                 "src": from.outer(), "dst": from.other().outer(), "mode": "tunnel",
                 "algorithm": "aes-gcm-16", "replay_window": 2048, "policy": POLICY,
                 "seq": u32::from(direction == "out"),
+                "encap": udp.then(|| json!({"sport": 4500, "dport": 4500})),
             }));
             match AeadKey::new(Algorithm::Aes128Gcm16, &from.key()) {
                 Ok(key) => done(worker.sa_add(spec, key, from.salt())),
@@ -226,10 +227,10 @@ impl Gateway {
     }
 
     /// Lays frames where the wire's would come from.
-    pub fn put_wire_frames(&mut self, frames: &[Vec<u8>]) {
+    pub fn put_wire_frames(&mut self, frames: &[(VnetHdr, Vec<u8>)]) {
         let received = frames
             .iter()
-            .filter_map(|bytes| frame(&self.buffers, VnetHdr::default(), bytes));
+            .filter_map(|(vnet, bytes)| frame(&self.buffers, *vnet, bytes));
         self.io.member.ready.extend(received);
     }
 
@@ -239,12 +240,12 @@ impl Gateway {
     }
 
     /// What was sent to the wire.
-    pub fn take_wire_frames(&mut self) -> Vec<Vec<u8>> {
+    pub fn take_wire_frames(&mut self) -> Vec<(VnetHdr, Vec<u8>)> {
         self.io
             .member
             .sent
             .drain(..)
-            .map(|frame| frame.to_vec())
+            .map(|frame| (frame.vnet, frame.to_vec()))
             .collect()
     }
 

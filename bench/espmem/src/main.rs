@@ -31,12 +31,18 @@ const LENGTHS: [usize; 3] = [64, 512, 1400];
 /// Segments in the super-frame: as many of 1400 bytes as fit into 64 KiB.
 const SEGMENTS: usize = 46;
 
+/// Segments in the super-frame that leaves as one, in UDP: as many as fit with what ESP adds,
+/// 36 bytes each.
+const SEGMENTS_IN_UDP: usize = 45;
+
 #[derive(Serialize)]
 struct Row {
     /// Bytes of the inner IP packet.
     bytes: usize,
     /// Packets that come as one super-frame.
     packets_per_frame: usize,
+    /// ESP in UDP, so that super-frames go over the wire as well.
+    udp: bool,
     seal_ns: f64,
     bare_seal_ns: f64,
     open_ns: f64,
@@ -48,21 +54,23 @@ fn main() {
         .iter()
         .map(|&bytes| {
             let batch = Batch::new(udp_frame(bytes), BATCH);
-            measure(bytes, 1, &batch)
+            measure(bytes, 1, false, &batch)
         })
         .collect();
     let bytes = 1400;
-    let batch = Batch::new(super_frame(bytes, SEGMENTS), 1);
-    rows.push(measure(bytes, SEGMENTS, &batch));
+    for (segments, udp) in [(SEGMENTS, false), (SEGMENTS_IN_UDP, true)] {
+        let batch = Batch::new(super_frame(bytes, segments), 1);
+        rows.push(measure(bytes, segments, udp, &batch));
+    }
     match serde_json::to_string(&rows) {
         Ok(text) => println!("{text}"),
         Err(error) => eprintln!("espmem: {error}"),
     }
 }
 
-fn measure(bytes: usize, packets_per_frame: usize, batch: &Batch) -> Row {
-    let mut left = Gateway::new(Side::Left);
-    let mut right = Gateway::new(Side::Right);
+fn measure(bytes: usize, packets_per_frame: usize, udp: bool, batch: &Batch) -> Row {
+    let mut left = Gateway::new(Side::Left, udp);
+    let mut right = Gateway::new(Side::Right, udp);
     let packets = (batch.len() * packets_per_frame) as f64;
     let mut bare = Bare::new(bytes, BATCH);
     let [mut seal, mut open, mut bare_seal, mut bare_open] = [const { Vec::new() }; 4];
@@ -97,6 +105,7 @@ fn measure(bytes: usize, packets_per_frame: usize, batch: &Batch) -> Row {
     Row {
         bytes,
         packets_per_frame,
+        udp,
         seal_ns: median(&mut seal),
         bare_seal_ns: median(&mut bare_seal),
         open_ns: median(&mut open),
