@@ -6,7 +6,7 @@
 set -u
 
 python=${PYTHON:-python3}
-cargo_minimum="1.88"
+cargo_minimum="1.89"
 lacks=""
 
 need() { # need COMMAND PACKAGE

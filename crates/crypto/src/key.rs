@@ -129,9 +129,9 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// A key, expanded and ready for use.
 ///
-/// The key's own bytes are not kept: what exists is the library's expanded form, on
-/// its own heap, which aws-lc cleanses when it is freed (`OPENSSL_free`). No method gives
-/// anything of it away.
+/// The key's own bytes are not kept: what exists is its expanded form, on
+/// the heap, which is overwritten when it is freed (by aws-lc's `OPENSSL_free`, or by
+/// [`Wiped`](crate::wiped::Wiped)). No method gives anything of it away.
 pub struct AeadKey {
     algorithm: Algorithm,
     id: u64,

@@ -17,6 +17,8 @@
 pub mod cipher;
 pub mod engine;
 pub mod engines;
+#[cfg(target_arch = "x86_64")]
+mod gcm;
 pub mod grants;
 pub mod health;
 pub mod job;

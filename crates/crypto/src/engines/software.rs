@@ -54,8 +54,7 @@ fn aad<'a>(input: &'a JobInput, op: &'a Op) -> &'a [u8] {
     }
 }
 
-/// Gathers prefix and plaintext into `out` and encrypts there: one copy, which any engine
-/// that gathers makes, and the super-frame stays as it was.
+/// Encrypts from where the parts lie into `out`, behind the prefix: the super-frame stays as it was.
 fn seal(key: &AeadKey, input: &JobInput, op: &Op, out: &mut [u8]) -> Outcome {
     let prefix = bytes(&input.headers, op.prefix);
     let (before, rest) = out.split_at_mut(prefix.len());
@@ -63,16 +62,13 @@ fn seal(key: &AeadKey, input: &JobInput, op: &Op, out: &mut [u8]) -> Outcome {
     let Some((text, icv)) = rest.split_last_chunk_mut() else {
         return Outcome::Failed;
     };
-    let mut at = 0;
-    for part in [
+    let parts = [
         bytes(&input.headers, op.head),
         bytes(input.frames[usize::from(op.frame)].data(), op.body),
         bytes(&input.headers, op.tail),
-    ] {
-        text[at..at + part.len()].copy_from_slice(part);
-        at += part.len();
-    }
-    if key.cipher().seal(op.nonce, aad(input, op), text, icv) {
+    ];
+    let aad = aad(input, op);
+    if key.cipher().seal_gathered(op.nonce, aad, parts, text, icv) {
         Outcome::Done
     } else {
         // What was gathered is plaintext: it does not stay in a buffer that is to be sent.
@@ -108,8 +104,8 @@ pub fn work_alone(
 ) -> Outcome {
     let done = match direction {
         Direction::Seal => out.split_last_chunk_mut().is_some_and(|(text, icv)| {
-            text.copy_from_slice(data);
-            key.cipher().seal(nonce, aad, text, icv)
+            let parts = [data, &[], &[]];
+            key.cipher().seal_gathered(nonce, aad, parts, text, icv)
         }),
         Direction::Open => data
             .split_last_chunk()
