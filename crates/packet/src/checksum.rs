@@ -18,19 +18,8 @@ impl Sum {
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "it adds bytes, not a sum")]
     pub fn add(self, bytes: &[u8]) -> Self {
-        // Words of 64 bits, since 2^64 - 1 is a multiple of 2^16 - 1, in two accumulators of
-        // 128 bits, which no slice can overflow: two independent add-and-carry chains. Measured
-        // against vector lanes of 32 and 64 bits at 64, 1448 and 65,000 bytes, it was first or
-        // within a tenth of it at each.
-        let (mut even, mut odd) = (u128::from(self.0), 0_u128);
         let (blocks, rest) = bytes.as_chunks::<32>();
-        for block in blocks {
-            let (words, _) = block.as_chunks::<8>();
-            even += u128::from(u64::from_ne_bytes(words[0]));
-            odd += u128::from(u64::from_ne_bytes(words[1]));
-            even += u128::from(u64::from_ne_bytes(words[2]));
-            odd += u128::from(u64::from_ne_bytes(words[3]));
-        }
+        let (mut even, mut odd) = (u128::from(self.0), u128::from(add_blocks(blocks)));
         let (words, rest) = rest.as_chunks::<8>();
         for word in words {
             even += u128::from(u64::from_ne_bytes(*word));
@@ -117,6 +106,66 @@ impl Sum {
         }
         sum as u16
     }
+}
+
+/// The sum of 32-bit words in lanes of 64 bits, since 2^32 - 1 is a multiple of 2^16 - 1. A lane
+/// does not overflow below 2^32 words.
+#[inline(always)]
+fn add_lanes(blocks: &[[u8; 32]]) -> u64 {
+    let mut lanes = [0_u64; 8];
+    for block in blocks {
+        let (words, _) = block.as_chunks::<4>();
+        for (lane, word) in lanes.iter_mut().zip(words) {
+            *lane += u64::from(u32::from_ne_bytes(*word));
+        }
+    }
+    lanes.into_iter().fold(0, add_carry)
+}
+
+/// As [`add_lanes`], by registers of 32 bytes.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn add_lanes_wide(blocks: &[[u8; 32]]) -> u64 {
+    add_lanes(blocks)
+}
+
+/// As [`add_lanes`], by two chains of 64-bit words with carry, in accumulators of 128 bits.
+#[inline]
+fn add_chains(blocks: &[[u8; 32]]) -> u64 {
+    let (mut even, mut odd) = (0_u128, 0_u128);
+    for block in blocks {
+        let (words, _) = block.as_chunks::<8>();
+        even += u128::from(u64::from_ne_bytes(words[0]));
+        odd += u128::from(u64::from_ne_bytes(words[1]));
+        even += u128::from(u64::from_ne_bytes(words[2]));
+        odd += u128::from(u64::from_ne_bytes(words[3]));
+    }
+    let sum = even + odd;
+    add_carry(sum as u64, (sum >> 64) as u64)
+}
+
+/// Blocks from which on the wide registers are worth the call: at two the chains are first, at
+/// 42 (1344 bytes) they take twice as long on a Zen 3 (35 ns against 18).
+#[cfg(target_arch = "x86_64")]
+const WIDE_FROM: usize = 4;
+
+/// By whichever is the fastest here. Without wide registers the chains are: measured against
+/// lanes at 64, 1448 and 65,000 bytes, they were first or within a tenth of it at each.
+#[inline]
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        unsafe_code,
+        reason = "the wide registers are there only on some processors"
+    )
+)]
+fn add_blocks(blocks: &[[u8; 32]]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if blocks.len() >= WIDE_FROM && is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor was asked.
+        return unsafe { add_lanes_wide(blocks) };
+    }
+    add_chains(blocks)
 }
 
 const fn add_carry(a: u64, b: u64) -> u64 {
