@@ -25,6 +25,7 @@ pub mod job;
 pub mod key;
 pub mod placement;
 pub mod pool;
+pub mod priority;
 pub mod rates;
 pub mod seats;
 pub mod verify;
@@ -39,6 +40,7 @@ pub use placement::{Ask, Candidate, Placer, Verdict};
 pub use pool::{
     Done, EngineSnapshot, Found, LostReason, Pool, PoolEvent, QueueLevel, Queues, Reject, Request,
 };
+pub use priority::come_first;
 pub use rates::{Rate, Rates};
 pub use seats::MAX_ENGINES;
 pub use verify::{Refused, Tested, Verified, verify};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use esprit_crypto::Wake;
+use esprit_crypto::{Wake, come_first};
 use esprit_packet::Time;
 use esprit_port::{LinkEvent, LinkMonitor, LinkProber, Port, Waiter};
 use rustix::time::{ClockId, clock_gettime};
@@ -119,6 +119,7 @@ impl WorkerThread {
         let thread = std::thread::Builder::new()
             .name("esprit-worker".to_owned())
             .spawn(move || {
+                come_first();
                 let end = catch_unwind(AssertUnwindSafe(|| {
                     run(worker, &inbox, &for_thread);
                 }));

@@ -104,7 +104,7 @@ fn a_carrier_that_falls_is_heard_without_the_kernels_delay() {
         quiet("t0");
         ip("link set t0 up");
         let mut monitor = LinkMonitor::open().unwrap();
-        let prober = LinkProber::start(Time::from_millis(1)).unwrap();
+        let prober = LinkProber::start(Time::from_millis(1), || {}).unwrap();
         prober.watch(tap.ifindex());
         prober.watch(9999);
         wait_link(&mut monitor, |event| {

@@ -226,7 +226,8 @@ impl DataPlane {
         // in between is seen by one of the two.
         if !self.made().links {
             let monitor = LinkMonitor::open().map_err(system)?;
-            let prober = LinkProber::start(LinkProber::EVERY).map_err(system)?;
+            let prober =
+                LinkProber::start(LinkProber::EVERY, esprit_crypto::come_first).map_err(system)?;
             self.call(py, Command::Links(monitor, prober))?;
             self.made().links = true;
         }

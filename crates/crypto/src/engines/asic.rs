@@ -17,6 +17,7 @@ use crate::engines::asic_device::Device;
 use crate::engines::asic_model::{AsicSpec, SpecError};
 use crate::engines::returns::{Giver, Stamped, Taker, returns};
 use crate::job::Job;
+use crate::priority::come_first;
 
 /// Commands besides jobs that fit the device's queue: faults and resets come one by one from
 /// an operator, and the thread takes them at once.
@@ -80,7 +81,11 @@ impl Asic {
         };
         thread::Builder::new()
             .name("esprit-asic".to_owned())
-            .spawn(move || driver.run())?;
+            .spawn(move || {
+                // What it stands for would not ask the host for a processor at all.
+                come_first();
+                driver.run();
+            })?;
         Ok(Self {
             capabilities,
             commands,

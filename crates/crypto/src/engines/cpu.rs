@@ -15,6 +15,7 @@ use crate::engines::returns::{Giver, Stamped, Taker, returns};
 use crate::engines::software;
 use crate::job::Job;
 use crate::key::Algorithm;
+use crate::priority::come_first;
 
 fn capabilities(synchronous: bool, threads: u32) -> Capabilities {
     Capabilities {
@@ -136,6 +137,7 @@ impl CpuThreads {
 
 /// A thread's life: it ends when the engine is dropped.
 fn run(jobs: &Receiver<Stamped>, giver: &Giver) {
+    come_first();
     while let Ok((generation, mut job)) = jobs.recv() {
         software::work(&mut job);
         if !giver.give((generation, job)) {

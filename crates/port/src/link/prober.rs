@@ -49,17 +49,21 @@ impl LinkProber {
     pub const EVERY: Time = Time::from_millis(10);
 
     /// Starts the thread, in the calling thread's network namespace; each watched link is asked for
-    /// once per span `every`.
+    /// once per span `every`. The thread begins with `first`: how it stands to other threads is for
+    /// the caller to say.
     ///
     /// # Errors
     /// What the kernel says to a socket or a thread.
-    pub fn start(every: Time) -> io::Result<Self> {
+    pub fn start(every: Time, first: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let socket = netlink(0, BUFFER)?;
         let shared = Arc::<Shared>::default();
         let for_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("esprit-links".to_owned())
-            .spawn(move || run(&for_thread, &socket, Duration::from_nanos(every.0)))?;
+            .spawn(move || {
+                first();
+                run(&for_thread, &socket, Duration::from_nanos(every.0));
+            })?;
         Ok(Self {
             shared,
             thread: Some(thread),
