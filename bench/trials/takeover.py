@@ -61,6 +61,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--rate", type=int, default=100_000, help="packets/s")
     parser.add_argument("--size", type=int, default=64, help="of a packet's payload, bytes")
+    parser.add_argument(
+        "--gso", type=int, default=16, help="packets that the sender hands over as one super-frame"
+    )
     parser.add_argument("--busy", type=int, default=0, help="busy Python threads in left's daemon")
     parser.add_argument("--native", action="store_true", help="ESP without UDP")
     parser.add_argument(
@@ -81,9 +84,11 @@ async def run(arguments: argparse.Namespace) -> Result:
         udp=not arguments.native,
         listen=not arguments.no_listen,
     ) as found:
-        rate = await carried(found, arguments.rate, size=arguments.size)
+        rate = await carried(found, arguments.rate, size=arguments.size, gso=arguments.gso)
         records = found.folder / "records"
-        async with Load.on(found, rate=rate, size=arguments.size, take=records) as load:
+        async with Load.on(
+            found, rate=rate, size=arguments.size, gso=arguments.gso, take=records
+        ) as load:
             links = await found.tools.links(found.sender)
             pulls = []
             for number in range(arguments.trials):
