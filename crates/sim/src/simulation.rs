@@ -214,7 +214,8 @@ pub struct Simulation {
     member_frames: BTreeMap<u32, u64>,
     control_frames: u64,
     queued_most: usize,
-    removed_drops: u64,
+    /// Frames that a device had received when it went, which nobody can have read.
+    unread: u64,
     /// An engine was made to compute wrongly.
     lied: bool,
     /// Packets that it spoiled, unseen by a check that does not look at all of them.
@@ -275,7 +276,7 @@ impl Simulation {
             member_frames: BTreeMap::new(),
             control_frames: 0,
             queued_most: 0,
-            removed_drops: 0,
+            unread: 0,
             lied: false,
             spoiled: 0,
             config,
@@ -373,23 +374,7 @@ impl Simulation {
     /// Removes a member: a Plan without it came before.
     pub fn member_remove(&mut self, member: u32) {
         self.prepare();
-        // What is counted on a member goes with it.
-        let before = self.worker.snapshot(self.now);
-        let Some(gone) = before.members.get(&member) else {
-            return;
-        };
-        let queued = gone.queued as u64;
-        self.removed_drops += gone.drops.values().sum::<u64>();
         self.worker.member_remove(self.now, member, &mut self.wires);
-        let handed = self.wires.members.get(&member);
-        let handed = handed.map_or(0, |port| port.handed.len() as u64);
-        let heirs = self.worker.snapshot(self.now).teams;
-        if heirs
-            .get(&gone.team)
-            .is_none_or(|team| team.receiver.is_none())
-        {
-            self.removed_drops += queued.saturating_sub(handed);
-        }
         self.after();
         self.settle_member(member, self.now);
         // What its ring holds still leaves: the interface is given back, not pulled.
@@ -399,7 +384,7 @@ impl Simulation {
             }
         }
         if let Some(port) = self.wires.members.remove(&member) {
-            self.removed_drops += port.rx.len() as u64;
+            self.unread += port.rx.len() as u64;
         }
         self.member_macs.retain(|_, (id, _)| *id != member);
         self.wake_at(self.now);
@@ -529,7 +514,7 @@ impl Simulation {
         port.gone = deleted;
         if deleted {
             // What it had received goes with it, as with a socket of a deleted interface.
-            self.removed_drops += port.rx.len() as u64;
+            self.unread += port.rx.len() as u64;
             port.rx.clear();
         }
         let dead = !port.up;
@@ -1131,7 +1116,7 @@ impl Simulation {
             .flat_map(|flow| &flow.fate)
             .filter(|&&fate| fate < WIRE_LOST)
             .count() as u64;
-        let dropped: u64 = self.drops().values().sum::<u64>() + self.removed_drops;
+        let dropped: u64 = self.drops().values().sum::<u64>() + self.unread;
         // Frames of the team's own may be dropped too; copies of a flooded frame are.
         let fates = open + self.copies;
         let known = dropped + self.spoiled;
