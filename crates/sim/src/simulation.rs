@@ -3,13 +3,15 @@
 //! The shipped worker is stepped as its thread would step it: when something came in, when a
 //! device has room again, when the worker said, but never sooner than a step takes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use esprit_crypto::{AeadKey, Algorithm, EngineId, Fault, Pool, Wake};
+use esprit_datapath::plan::Delivery;
 use esprit_datapath::probe::frame::ProbeKey;
 use esprit_datapath::{
-    Answer, Events, Mac, MemberSpec as NativeMember, Plan, PolicyWithSas, Stamped, TeamSpec, Worker,
+    Answer, Event, Events, Mac, MemberSpec as NativeMember, Plan, PolicyWithSas, Stamped, TeamSpec,
+    Worker,
 };
 use esprit_ipsec::sad::{Direction, SaSpec};
 use esprit_packet::{Pool as Buffers, Time, TxFrame, VnetHdr};
@@ -203,7 +205,10 @@ pub struct Simulation {
     moves: u64,
     steps: u64,
     /// Engines that were made to fail: one that is stuck inside refuses jobs with nothing to do.
-    failing: std::collections::BTreeSet<u32>,
+    failing: BTreeSet<u32>,
+    /// Outbound SAs, with their teams, and teams whose packets engines' own members send.
+    outbound: BTreeMap<u32, u32>,
+    direct: BTreeSet<u32>,
     /// Since when an engine stands idle though a job waits.
     idle_since: Option<Time>,
     /// Probe frames that were put to members besides the first copy (a switch that floods).
@@ -267,7 +272,9 @@ impl Simulation {
             switch: BTreeMap::new(),
             moves: 0,
             steps: 0,
-            failing: std::collections::BTreeSet::new(),
+            failing: BTreeSet::new(),
+            outbound: BTreeMap::new(),
+            direct: BTreeSet::new(),
             idle_since: None,
             copies: 0,
             arrivals: 0,
@@ -375,6 +382,7 @@ impl Simulation {
     pub fn member_remove(&mut self, member: u32) {
         self.prepare();
         self.worker.member_remove(self.now, member, &mut self.wires);
+        self.merged();
         self.after();
         self.settle_member(member, self.now);
         // What its ring holds still leaves: the interface is given back, not pulled.
@@ -466,6 +474,10 @@ impl Simulation {
     /// Puts a Plan in force.
     pub fn publish(&mut self, plan: Plan) -> Answer {
         self.prepare();
+        match plan.delivery {
+            Delivery::Return => self.direct.remove(&plan.team),
+            Delivery::Direct | Delivery::Auto => self.direct.insert(plan.team),
+        };
         let answer = self.worker.publish(plan);
         self.wake_at(self.now);
         answer
@@ -488,11 +500,12 @@ impl Simulation {
         let ready = AeadKey::new(algorithm, cipher).map_err(|error| error.to_string())?;
         lock(&self.journal).sas.insert(ready.id(), spec.id);
         let outbound = spec.direction == Direction::Out;
-        let id = spec.id;
+        let (id, team) = (spec.id, spec.team);
         let answer = self
             .worker
             .sa_add(spec, ready, salt.try_into().unwrap_or_default());
         if outbound {
+            self.outbound.insert(id, team);
             self.worker.sa_next_hop(id, Some(Mac(NEXT_HOP)));
         }
         Ok(answer)
@@ -768,8 +781,35 @@ impl Simulation {
         self.after();
     }
 
+    /// A member was lost: where delivery is direct, its queue and its heir's become one.
+    fn merged(&mut self) {
+        if self.direct.is_empty() {
+            return;
+        }
+        let sas = self.worker.snapshot(self.now).sas;
+        for (sa, team) in &self.outbound {
+            if self.direct.contains(team)
+                && let Some(seen) = sas.get(sa)
+            {
+                self.ear.merged(*sa, seen.seq);
+            }
+        }
+    }
+
     /// What the worker handed over, and what it told.
     fn after(&mut self) {
+        let told = self.events.drain();
+        let lost = |event: &Stamped| {
+            matches!(
+                event.event,
+                Event::Link { up: false, .. }
+                    | Event::Probe { heard: false, .. }
+                    | Event::TxErrors { .. }
+            )
+        };
+        if told.iter().any(lost) {
+            self.merged();
+        }
         let members: Vec<u32> = self.wires.members.keys().copied().collect();
         for member in members {
             let Some(port) = self.wires.members.get_mut(&member) else {
@@ -798,7 +838,6 @@ impl Simulation {
                 self.went_up(&frame);
             }
         }
-        let told = self.events.drain();
         for event in &told {
             let kind = format!("{:?}", event.event);
             let (kind, details) = kind.split_once(' ').unwrap_or((&kind, ""));
@@ -872,7 +911,7 @@ impl Simulation {
         let payload = bytes.get(ETHERNET + IPV4 + UDP..).unwrap_or_default();
         match Probe::read(&self.plain, payload) {
             Some(probe) => {
-                let lane = Lane::Plain(member);
+                let lane = Some(Lane::Plain(member));
                 self.in_order(member, lane, probe, payload.len(), departs);
             }
             None => self.control_frame(member, bytes, departs),
@@ -883,13 +922,16 @@ impl Simulation {
         let heard = self
             .ear
             .sealed(opened.sa, member, opened.seq, opened.digest);
-        if let Err((rule, detail)) = heard {
-            self.verdict.broken(self.now, rule, detail);
-            return;
-        }
+        let ordered = match heard {
+            Ok(ordered) => ordered,
+            Err((rule, detail)) => {
+                self.verdict.broken(self.now, rule, detail);
+                return;
+            }
+        };
         match Probe::read(&self.canary, &opened.payload) {
             Some(probe) => {
-                let lane = Lane::Sa(opened.sa, member);
+                let lane = ordered.then_some(Lane::Sa(opened.sa, member));
                 self.in_order(member, lane, probe, opened.payload.len(), departs);
             }
             None => {
@@ -902,8 +944,15 @@ impl Simulation {
         }
     }
 
-    /// A probe was handed over to `member` (`u32::MAX`: to the host).
-    fn in_order(&mut self, member: u32, lane: Lane, probe: Probe, payload: usize, departs: Time) {
+    /// A probe was handed over to `member` (`u32::MAX`: to the host), in the order of `lane`.
+    fn in_order(
+        &mut self,
+        member: u32,
+        lane: Option<Lane>,
+        probe: Probe,
+        payload: usize,
+        departs: Time,
+    ) {
         let Some(flow) = self.flows.get_mut(probe.flow as usize) else {
             let detail = "a probe of no flow".to_owned();
             self.verdict.broken(self.now, Rule::Bytes, detail);
@@ -919,17 +968,19 @@ impl Simulation {
             }
             Some(_) => {}
         }
-        let next = flow.next.entry(lane).or_default();
-        if probe.number < *next {
-            let detail = format!(
-                "packet {} of flow {} came behind packet {}",
-                probe.number,
-                probe.flow,
-                *next - 1
-            );
-            self.verdict.broken(self.now, Rule::Order, detail);
+        if let Some(lane) = lane {
+            let next = flow.next.entry(lane).or_default();
+            if probe.number < *next {
+                let detail = format!(
+                    "packet {} of flow {} came behind packet {}",
+                    probe.number,
+                    probe.flow,
+                    *next - 1
+                );
+                self.verdict.broken(self.now, Rule::Order, detail);
+            }
+            *next = probe.number + 1;
         }
-        *next = probe.number + 1;
         self.flying.entry(member).or_default().push_back(Flying {
             departs,
             probe,
@@ -945,7 +996,7 @@ impl Simulation {
             Probe::read(&self.canary, payload).or_else(|| Probe::read(&self.plain, payload));
         match probe {
             Some(probe) => {
-                self.in_order(u32::MAX, Lane::Host, probe, payload.len(), self.now);
+                self.in_order(u32::MAX, Some(Lane::Host), probe, payload.len(), self.now);
             }
             None if self.lied => self.spoiled += 1,
             None if bytes.get(12..14) == Some(&[8, 0]) => {
