@@ -15,7 +15,7 @@ TRIALS_ARGS ?=
 TRIALS ?= takeover deaf falsealarm faults alb direct offload pool plain simlive
 # How long `make soak` goes on, and how many random scenarios `make test` runs.
 SOAK_SECONDS ?= 600
-ESPRIT_SEEDS ?= 600
+ESPRIT_SEEDS ?= 2000
 
 export PYTHON ESPRIT_VECTORS ESPRIT_SEEDS
 
