@@ -176,7 +176,7 @@ def _figures(
     for key in ("spoiled", "overtaken", "address_moves", "steps", "queued_most"):
         found[key] = _number(last, key)
     found["plans"] = run.plans
-    for key in ("takeover", "link", "hung", "quarantined", "probe"):
+    for key in ("takeover", "link", "hung", "quarantined", "redone", "probe"):
         found[key] = run.counts.get(key, 0)
     for number, state in host.states.items():
         plan = host.states[number].plan

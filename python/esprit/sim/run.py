@@ -152,6 +152,10 @@ class Run:
     def _hear(self, event: Event) -> None:
         self.counts[event.kind] = self.counts.get(event.kind, 0) + 1
         self._tell(event)
+        if isinstance(event, EngineReported) and event.what == "redone":
+            # An engine's own counter goes with it when it is reset.
+            jobs = dict(event.details).get("jobs", 0)
+            self.counts["redone"] = self.counts.get("redone", 0) + int(jobs or 0)
         if isinstance(event, EngineReported) and event.what in ("hung", "quarantined"):
             self.counts[event.what] = self.counts.get(event.what, 0) + 1
             delay = self.scenario.readmit_ns
