@@ -16,6 +16,7 @@ use esprit_datapath::{Events, Mac, Stamped, Worker};
 use esprit_packet::{Pool as Buffers, Time};
 use serde::Deserialize;
 
+use crate::application::Application;
 use crate::checks::{Eavesdropper, Sabotage, Trap, Verdict, Violation};
 use crate::engine::{EngineModel, JobRow, Journal, Shared, lock};
 use crate::peer::Peer;
@@ -186,6 +187,7 @@ pub struct Simulation {
     canary: Mark,
     plain: Mark,
     sources: Vec<Source>,
+    applications: Vec<Application>,
     counts: Vec<Counts>,
     flows: Vec<Flow>,
     flying: BTreeMap<u32, VecDeque<Flying>>,
@@ -223,6 +225,8 @@ pub struct Simulation {
     lied: bool,
     /// Packets that it spoiled, unseen by a check that does not look at all of them.
     spoiled: u64,
+    /// Likewise, of applications' messages.
+    spoiled_messages: u64,
 }
 
 impl Simulation {
@@ -255,6 +259,7 @@ impl Simulation {
             canary,
             plain: mix(config.seed ^ 0xf1).to_be_bytes(),
             sources: Vec::new(),
+            applications: Vec::new(),
             counts: Vec::new(),
             flows: Vec::new(),
             flying: BTreeMap::new(),
@@ -284,6 +289,7 @@ impl Simulation {
             unread: 0,
             lied: false,
             spoiled: 0,
+            spoiled_messages: 0,
             config,
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Counts, Simulation, WIRE_LOST};
+use crate::application::Application;
 use crate::checks::Rule;
 use crate::engine::lock;
 use crate::report::{FlowReport, Latency, Report};
@@ -13,6 +14,7 @@ impl Simulation {
     pub fn mark(&mut self) {
         self.settle();
         self.window_from = self.now;
+        self.applications.iter_mut().for_each(Application::mark);
         self.member_bytes.clear();
         for counts in &mut self.counts {
             *counts = Counts {
@@ -75,6 +77,7 @@ impl Simulation {
     pub fn is_idle(&self) -> bool {
         self.wires.hosts.values().all(|host| host.down.is_empty())
             && self.wires.members.values().all(|port| port.rx.is_empty())
+            && self.applications.iter().all(|one| one.in_flight() == 0)
     }
 
     /// Looks at what must hold once all traffic has ended and everything came to rest: each
@@ -107,6 +110,11 @@ impl Simulation {
             );
             self.verdict.broken(self.now, Rule::Conservation, detail);
         }
+        let away = |one: &&Application| one.in_flight() > 0;
+        if let Some(one) = self.applications.iter().find(away) {
+            let detail = format!("{} tasks of {} never ended", one.in_flight(), one.spec.name);
+            self.verdict.broken(self.now, Rule::Conservation, detail);
+        }
         let held = self.buffers.in_use();
         if !stopped && held != (0, 0) {
             let detail = format!("{held:?} small and large buffers did not come back");
@@ -137,6 +145,11 @@ impl Simulation {
             time: self.now.0,
             window: self.now.since(self.window_from).0,
             traffic,
+            applications: self
+                .applications
+                .iter_mut()
+                .map(Application::report)
+                .collect(),
             drops,
             member_frames: self.member_frames.clone(),
             member_bytes: self.member_bytes.clone(),
@@ -144,6 +157,7 @@ impl Simulation {
             address_moves: self.moves,
             predicted,
             spoiled: self.spoiled,
+            spoiled_messages: self.spoiled_messages,
             steps: self.steps,
             queued_most: self.queued_most,
             violation: self.violation(),

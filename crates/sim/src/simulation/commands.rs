@@ -1,7 +1,7 @@
 //! What is done to the host, by the names that the data plane's handle has: teams, members, engines,
 //! SAs, faults of wires and devices, sources of packets.
 
-use esprit_crypto::{AeadKey, Algorithm, EngineId, Fault};
+use esprit_crypto::{AeadKey, Algorithm, EngineId, Fault, Grants};
 use esprit_datapath::plan::Delivery;
 use esprit_datapath::probe::frame::ProbeKey;
 use esprit_datapath::{Answer, Mac, MemberSpec as NativeMember, Plan, PolicyWithSas, TeamSpec};
@@ -9,6 +9,7 @@ use esprit_ipsec::sad::{Direction, SaSpec};
 use esprit_port::LinkEvent;
 
 use super::{Counts, EngineReport, Flow, MemberSpec, NEXT_HOP, Simulation};
+use crate::application::{Application, ApplicationSpec};
 use crate::engine::{self, EngineModel, lock};
 use crate::probe::Template;
 use crate::random::mix;
@@ -221,6 +222,22 @@ impl Simulation {
         if deaf {
             self.lose_flying(member);
         }
+    }
+
+    /// What engines may do for applications' tasks.
+    pub fn applications(&mut self, grants: Grants) -> Answer {
+        let answer = self.worker.applications(grants);
+        self.wake_at(self.now);
+        answer
+    }
+
+    /// Adds an application.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub fn application_add(&mut self, spec: ApplicationSpec, key: &[u8]) -> Result<(), String> {
+        self.applications.push(Application::new(spec, key)?);
+        Ok(())
     }
 
     /// Adds a source of packets.

@@ -156,6 +156,24 @@ impl Simulation {
         }
     }
 
+    /// Applications' results.
+    pub(super) fn looped_back(&mut self) {
+        for application in &mut self.applications {
+            let looked = application.take(self.now);
+            let name = &application.spec.name;
+            if let Some(task) = looked.strange {
+                let detail = format!("task {task} of {name} came back twice");
+                self.verdict.broken(self.now, Rule::Duplicate, detail);
+            }
+            if looked.wrong > 0 && self.lied {
+                self.spoiled_messages += looked.wrong;
+            } else if looked.wrong > 0 {
+                let detail = format!("{name} was given {} wrong messages", looked.wrong);
+                self.verdict.broken(self.now, Rule::Bytes, detail);
+            }
+        }
+    }
+
     /// Frames of the team's own, probes of members among them: the switch gives them to whom they
     /// are for.
     fn control_frame(&mut self, from: u32, bytes: &[u8], _departs: Time) {

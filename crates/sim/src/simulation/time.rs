@@ -49,6 +49,11 @@ impl Simulation {
         self.sources
             .iter()
             .filter_map(Source::next)
+            .chain(
+                self.applications
+                    .iter()
+                    .filter_map(|one| one.next(self.now)),
+            )
             .chain(self.wake)
             .min()
     }
@@ -58,8 +63,9 @@ impl Simulation {
         self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
     }
 
-    /// Packets whose time has come, to the host's queue or to members.
+    /// Packets whose time has come, to the host's queue or to members, and applications' tasks.
     fn arrivals(&mut self) {
+        self.ask();
         for index in 0..self.sources.len() {
             while self.sources[index].next().is_some_and(|at| at <= self.now) {
                 for _ in 0..self.sources[index].spec.burst.max(1) {
@@ -68,6 +74,18 @@ impl Simulation {
                     }
                 }
             }
+        }
+    }
+
+    /// Tasks whose time has come, to the worker.
+    fn ask(&mut self) {
+        let mut tasks = Vec::new();
+        for application in &mut self.applications {
+            tasks.extend(application.due(self.now, &self.buffers));
+        }
+        if !tasks.is_empty() {
+            self.worker.application(tasks);
+            self.wake_at(self.now);
         }
     }
 
@@ -256,6 +274,7 @@ impl Simulation {
                 self.handed_over(member, &one.frame, one.departs);
             }
         }
+        self.looped_back();
         let teams: Vec<u32> = self.wires.hosts.keys().copied().collect();
         for team in teams {
             let host = self.wires.hosts.get_mut(&team);
