@@ -15,7 +15,7 @@ TRIALS_ARGS ?=
 TRIALS ?= takeover deaf falsealarm faults alb direct offload pool plain simlive
 # How long `make soak` goes on, and how many random scenarios `make test` runs.
 SOAK_SECONDS ?= 600
-ESPRIT_SEEDS ?= 600
+ESPRIT_SEEDS ?= 2000
 
 export PYTHON ESPRIT_VECTORS ESPRIT_SEEDS
 
@@ -65,6 +65,9 @@ soak: build ## random scenarios in virtual time, for SOAK_SECONDS (600 if not se
 wheel: $(VENV)/.packages ## a wheel for every Python from 3.11 on, in dist/
 	@tools/system.sh build
 	$(BIN)/maturin build --release --out dist
+	@site=$$(mktemp -d) && trap 'rm -rf "$$site"' EXIT && $(BIN)/python -m pip install --quiet --no-deps \
+		--disable-pip-version-check --target "$$site" "$$(ls -t dist/*.whl | head -1)" && \
+		$(BIN)/python tools/installed.py "$$site"
 
 # Asked before minutes of building, and answered in one line.
 needs-%:

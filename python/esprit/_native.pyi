@@ -826,6 +826,36 @@ class TrafficReport(TypedDict):
     delivered_bytes: int
     latency: Latency
 
+class ApplicationSpec(TypedDict):
+    """An application in virtual time: so many tasks in flight, each of so many messages."""
+
+    name: str
+    direction: Literal["seal", "open"]
+    size: int
+    packets: int
+    window: int
+    rate_bps: int | None
+    start_ns: int
+    stop_ns: int
+
+class ApplicationTotals(TypedDict):
+    """What became of an application's messages in the whole run."""
+
+    asked: int
+    done: int
+    no_engine: int
+    lost: int
+
+class ApplicationReport(TypedDict):
+    """What an application had: in the whole run, and since the window began."""
+
+    name: str
+    direction: Literal["seal", "open"]
+    total: ApplicationTotals
+    messages: int
+    bytes: int
+    latency: Latency
+
 class Predicted(TypedDict):
     """Sums over completed jobs: expected, measured, and their differences without sign."""
 
@@ -840,6 +870,7 @@ class SimulationReport(TypedDict):
     time: int
     window: int
     traffic: list[TrafficReport]
+    applications: list[ApplicationReport]
     drops: dict[str, int]
     member_frames: dict[int, int]
     member_bytes: dict[int, int]
@@ -847,6 +878,7 @@ class SimulationReport(TypedDict):
     address_moves: int
     predicted: Predicted
     spoiled: int
+    spoiled_messages: int
     steps: int
     queued_most: int
     violation: BrokenRule | None
@@ -907,5 +939,7 @@ class Simulation:
     def link(self, member: int, *, up: bool, deleted: bool = False) -> None: ...
     def deaf(self, member: int, deaf: bool) -> None: ...
     def traffic_add(self, spec: TrafficSpec) -> None: ...
+    def applications(self, grants: Grants) -> None: ...
+    def application_add(self, spec: ApplicationSpec, key: bytes) -> None: ...
     def sabotage(self, what: dict[str, int]) -> None:
         """Break a rule on purpose at the n-th occasion, to show that its check sees it."""

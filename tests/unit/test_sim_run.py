@@ -74,6 +74,42 @@ def test_a_job_that_comes_out_otherwise_when_it_is_done_again_is_seen() -> None:
     assert broken.rule in ("redone", "bytes")
 
 
+def test_applications_get_back_what_the_cipher_makes_of_it_whoever_dies() -> None:
+    base = sim.load("loop-back")
+    faults = (
+        sim.Fault(at=9_000_000, kind="die", engine="card0"),
+        sim.Fault(at=12_000_000, kind="hang", engine="card1"),
+    )
+    report = sim.run(replace(base, faults=faults, readmit_ns=4_000_000))
+    assert report.violation is None
+    for name in ("sealing", "opening"):
+        assert report.figures[f"{name}.asked"] == report.figures[f"{name}.done"] > 0
+    assert report.figures["redone"] > 0
+
+
+def test_a_wrong_byte_for_an_application_is_seen_and_no_engine_is_said() -> None:
+    base = sim.load("loop-back")
+    # What a liar opens is looked at now and then only; the reports say how much got through.
+    liar = sim.Fault(at=9_000_000, kind="wrong", engine="card0", value=1)
+    spoiled = sim.run(replace(base, faults=(liar,))).figures
+    assert spoiled["spoiled_messages"] > 0
+    assert spoiled["quarantined"] == 1
+    none = replace(
+        base, engines=(), teams=(replace(base.teams[0], members=(sim.Member(interface="eth1"),)),)
+    )
+    alone = sim.run(none)
+    assert alone.violation is None
+    assert alone.figures["sealing.no_engine"] > 0
+    assert alone.figures["sealing.done"] == 0
+
+
+def test_without_its_load_being_measured_a_team_does_not_balance() -> None:
+    base = sim.load("load-moves")
+    blind = sim.run(replace(base, measure_ns=base.duration)).figures
+    assert blind["shares-moved"] == 0
+    assert blind["member.eth1.share"] < 0.2
+
+
 def test_ten_runs_have_one_digest_whatever_the_hashes_are() -> None:
     program = (
         "from esprit.sim import chance, run\n"

@@ -67,6 +67,40 @@ fn every_sealed_job_is_opened_by_another_engine_before_it_leaves() {
 }
 
 #[test]
+fn an_engine_is_not_idle_for_want_of_checking_its_own_work() {
+    // The fast one seals, and only the slow one may open what it sealed: while that works, the fast
+    // one has nothing to do, and no job waits that it could have.
+    let crawling = AsicSpec {
+        rate_bps: 10_000_000,
+        queue_jobs: 1,
+        ..slow()
+    };
+    let mut lab = Lab::with_devices(&[slow(), crawling]);
+    let opens = Grant {
+        seal: false,
+        ..secondary(2)
+    };
+    check(&mut lab, vec![secondary(1), opens], 1);
+    let task = sealing(&key(1), &lab.buffers, 0, &[1400]);
+    for _ in 0..3 {
+        lab.submit(&task).unwrap();
+    }
+    // 1400 bytes at 10 Mbit/s: 1.1 ms, by when the fast one has long sealed all three.
+    lab.run_for_ms(1);
+    let (sealer, checker) = (lab.snapshot(1), lab.snapshot(2));
+    assert_eq!((sealer.outstanding, checker.outstanding), (0, 1));
+    assert_eq!(lab.pool.in_flight(), 3, "two checks wait");
+    assert_eq!(lab.pool.idles(lab.now), None);
+    lab.run_for_ms(5);
+    assert_eq!(lab.pool.in_flight(), 0);
+    assert!(
+        lab.done
+            .iter()
+            .all(|done| matches!(done, Done::Complete { .. }))
+    );
+}
+
+#[test]
 fn of_two_that_do_not_agree_the_liar_is_left() {
     for (liar, found) in [(1, "sealing"), (2, "opening")] {
         let mut lab = Lab::with_devices(&[slow(), slow()]);

@@ -112,7 +112,13 @@ impl Worker {
         };
         self.reroute(team);
         self.move_queue(member);
-        self.members.remove(&member);
+        // What it dropped stays counted (rule 5), so by its team: the last drops are those of this
+        // very call, where nobody takes over, and no snapshot would ever have shown them.
+        if let Some(gone) = self.members.remove(&member)
+            && let Some(team) = self.teams.get_mut(&team)
+        {
+            team.drops.inherit(&gone.drops);
+        }
         self.reroute(team);
     }
 

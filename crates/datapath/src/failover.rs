@@ -158,6 +158,8 @@ impl Worker {
             return;
         };
         if !before.uses(lost) {
+            // It may have sent for others what its engine sealed: that does not wait for a Plan.
+            self.move_queue(lost);
             return;
         }
         let heir = team.route.heir_of(lost, &before);

@@ -86,6 +86,8 @@ impl Worker {
                 continue;
             }
             let Some(port) = io.tap(id) else {
+                let packets = team.up.iter().map(|f| segments_of(f.len(), &f.vnet)).sum();
+                team.drops.count(DropReason::PortRefused, packets);
                 team.up.clear();
                 continue;
             };

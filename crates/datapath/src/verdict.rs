@@ -122,6 +122,13 @@ impl Drops {
         self.0[reason as usize] += packets;
     }
 
+    /// Takes over what was counted elsewhere.
+    pub(crate) fn inherit(&mut self, other: &Self) {
+        for (count, more) in self.0.iter_mut().zip(&other.0) {
+            *count += more;
+        }
+    }
+
     /// How many were dropped for `reason`.
     #[must_use]
     pub const fn get(&self, reason: DropReason) -> u64 {

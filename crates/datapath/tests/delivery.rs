@@ -142,6 +142,25 @@ fn where_the_engine_s_member_may_not_send_the_job_is_returned() {
 }
 
 #[test]
+fn what_a_member_was_to_send_for_another_leaves_at_once_when_it_is_lost() {
+    // Member 3 carries nothing of its own, so nobody takes over from it but for this.
+    let mut host = host(0);
+    let direct = plan(&mut host, Delivery::Direct);
+    host.publish(direct);
+    host.member(3).full = true;
+    send(&mut host);
+    assert!(sent(&mut host).is_empty());
+    host.wires.links.push(esprit_port::LinkEvent {
+        ifindex: 3,
+        up: false,
+        deleted: false,
+    });
+    host.settle();
+    let expected = BTreeMap::from([(1, vec![member_mac(1, 1).0.to_vec()])]);
+    assert_eq!(sent(&mut host), expected, "{:?}", host.drops());
+}
+
+#[test]
 fn auto_takes_the_sooner_of_the_two() {
     // The way back takes a while and both queues are empty: direct.
     let mut far = host(20_000);

@@ -2,7 +2,7 @@
 
 mod lab;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use esprit_crypto::engines::asic_model::AsicSpec;
 use esprit_crypto::{EngineId, Fault};
@@ -349,4 +349,36 @@ fn each_reason_is_counted_and_nothing_passes() {
             reason.name()
         );
     }
+}
+
+#[test]
+fn what_a_removed_member_dropped_stays_counted() {
+    // The last member goes with super-frames of four packets in its queue, which nobody can take.
+    let mut host = Host::new(1, 1).with_cpu().active();
+    host.member(1).full = true;
+    let (vnet, frame) = tso(1, 7, &[0; 4000], 1000);
+    for _ in 0..3 {
+        host.send(vnet, frame.clone());
+    }
+    assert!(host.drops().is_empty());
+    let mut none = host.plan(vec![], 1, SourceMac::Team);
+    none.members.clear();
+    none.takeover.clear();
+    none.receiver = None;
+    host.publish(none);
+    host.worker.member_remove(host.now, 1, &mut host.wires);
+    let snapshot = host.worker.snapshot(host.now);
+    assert!(snapshot.members.is_empty());
+    assert_eq!(
+        snapshot.teams[&TEAM].drops,
+        BTreeMap::from([("port-down", 12)])
+    );
+}
+
+#[test]
+fn what_goes_up_to_no_virtual_nic_is_counted() {
+    let mut host = Host::new(2, 1).with_cpu().active();
+    host.wires.taps.clear();
+    host.hear(1, PLAIN, udp(1, 2, b"nobody is home"));
+    assert_eq!(host.drops(), BTreeMap::from([("port-refused", 1)]));
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use esprit_crypto::placement::{Ask, Candidate, Placer};
-use esprit_crypto::{Class, Direction, EngineId};
+use esprit_crypto::{Class, Direction, EngineId, Grants};
 use esprit_datapath::{Answer, Plan, PolicyWithSas, TeamSpec};
 use esprit_ipsec::sad::SaSpec;
 use esprit_packet::Time;
@@ -262,6 +262,18 @@ impl Simulation {
         let spec: sim::TrafficSpec = read("traffic", spec)?;
         self.inner().traffic_add(spec);
         Ok(())
+    }
+
+    /// What engines may do for applications' tasks.
+    fn applications(&self, grants: &Bound<'_, PyAny>) -> Result<(), NativeError> {
+        let grants: Grants = read("grants", grants)?;
+        done(self.inner().applications(grants))
+    }
+
+    fn application_add(&self, spec: &Bound<'_, PyAny>, key: &[u8]) -> Result<(), NativeError> {
+        let spec: sim::ApplicationSpec = read("application", spec)?;
+        let added = self.inner().application_add(spec, key);
+        added.map_err(NativeError::Value)
     }
 
     /// Breaks a rule on purpose at the `after`-th occasion, to show that its check sees it.

@@ -104,6 +104,9 @@ impl Trap {
 /// What was seen of an outbound SA.
 #[derive(Debug, Default)]
 struct Sealed {
+    /// Numbers up to this one may leave by a member behind later ones; see
+    /// [`Eavesdropper::merged`].
+    merged: u64,
     /// By member: the highest number handed over to its port.
     last: BTreeMap<u32, u64>,
     highest: u64,
@@ -137,14 +140,22 @@ impl Eavesdropper {
         self.canary.find(frame).is_some()
     }
 
-    /// An ESP packet was handed over to a member's port.
+    /// A member was lost, and with direct delivery its queue held what others' packets of the same
+    /// SA had overtaken on the links of other members. Whoever sends it now has sent later numbers
+    /// perhaps, so for those below `next` the two queues that became one have no common order.
+    /// With delivery by return an SA has one member at a time, and this does not occur.
+    pub(crate) fn merged(&mut self, sa: u32, next: u64) {
+        self.sas.entry(sa).or_default().merged = next.saturating_sub(1);
+    }
+
+    /// An ESP packet was handed over to a member's port. Answers whether its order can be judged.
     pub(crate) fn sealed(
         &mut self,
         sa: u32,
         member: u32,
         seq: u64,
         digest: u64,
-    ) -> Result<(), (Rule, String)> {
+    ) -> Result<bool, (Rule, String)> {
         let seen = self.sas.entry(sa).or_default();
         let digest = digest.max(1);
         let at = (seq % NUMBERS) as usize;
@@ -165,6 +176,10 @@ impl Eavesdropper {
             ));
         }
         let last = seen.last.entry(member).or_default();
+        if *last >= seq && seq <= seen.merged {
+            self.overtaken += 1;
+            return Ok(false);
+        }
         if *last >= seq {
             return Err((
                 Rule::Order,
@@ -174,7 +189,7 @@ impl Eavesdropper {
         *last = seq;
         self.overtaken += u64::from(seen.highest > seq);
         seen.highest = seen.highest.max(seq);
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -219,5 +234,16 @@ mod tests {
         assert_eq!(ear.sealed(1, 2, 1, 11).unwrap_err().0, Rule::Nonce);
         assert!(ear.sealed(1, 2, 9, 90).is_ok());
         assert_eq!(ear.sealed(1, 2, 8, 80).unwrap_err().0, Rule::Order);
+    }
+
+    #[test]
+    fn what_a_lost_member_had_may_come_behind_later_numbers_and_nothing_else_may() {
+        let mut ear = Eavesdropper::new(b"canary!!");
+        assert_eq!(ear.sealed(1, 1, 10, 100), Ok(true));
+        ear.merged(1, 12);
+        assert_eq!(ear.sealed(1, 1, 8, 80), Ok(false));
+        assert_eq!(ear.sealed(1, 1, 8, 80).unwrap_err().0, Rule::Duplicate);
+        assert_eq!(ear.sealed(1, 1, 13, 130), Ok(true));
+        assert_eq!(ear.sealed(1, 1, 12, 120).unwrap_err().0, Rule::Order);
     }
 }

@@ -12,6 +12,7 @@
 //! depends on a hash: the same calls give the same bytes.
 #![forbid(unsafe_code)]
 
+mod application;
 mod checks;
 mod engine;
 mod peer;
@@ -22,8 +23,9 @@ mod simulation;
 mod traffic;
 mod wire;
 
+pub use application::ApplicationSpec;
 pub use checks::{Rule, Sabotage, Violation};
 pub use engine::{CpuSpec, EngineModel, JobRow, Predicted};
-pub use report::{EventRow, FlowReport, Latency, Report, Totals};
+pub use report::{ApplicationReport, Ended, EventRow, FlowReport, Latency, Report, Totals};
 pub use simulation::{Config, EngineReport, MemberSpec, Simulation};
 pub use traffic::{FlowSpec, Pattern, Sizes, TrafficSpec};

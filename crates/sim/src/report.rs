@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use esprit_crypto::Direction;
 use serde::Serialize;
 
 use crate::checks::Violation;
@@ -67,6 +68,36 @@ pub struct FlowReport {
     pub latency: Latency,
 }
 
+/// What became of one application's messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ended {
+    /// Asked for.
+    pub asked: u64,
+    /// Done.
+    pub done: u64,
+    /// No engine may do them.
+    pub no_engine: u64,
+    /// Engines failed at them again and again, or none could take them.
+    pub lost: u64,
+}
+
+/// What an application had of the pool since the window began.
+#[derive(Clone, Debug, Serialize)]
+pub struct ApplicationReport {
+    /// Its name.
+    pub name: String,
+    /// What it asks for.
+    pub direction: Direction,
+    /// Of the whole run.
+    pub total: Ended,
+    /// Messages done.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// From asking to the result.
+    pub latency: Latency,
+}
+
 /// Something that happened, with its details as `key=value`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EventRow {
@@ -87,6 +118,8 @@ pub struct Report {
     pub window: u64,
     /// By source.
     pub traffic: Vec<FlowReport>,
+    /// By application, in the order in which they were added.
+    pub applications: Vec<ApplicationReport>,
     /// By reason, of the whole run.
     pub drops: BTreeMap<String, u64>,
     /// Frames handed over, by member, of the whole run.
@@ -101,6 +134,8 @@ pub struct Report {
     pub predicted: Predicted,
     /// Packets that a lying engine spoiled, unseen.
     pub spoiled: u64,
+    /// Messages of applications, likewise.
+    pub spoiled_messages: u64,
     /// Steps of the worker.
     pub steps: u64,
     /// Most frames that a member's queue held.

@@ -15,9 +15,10 @@ from esprit.sim.files import load, read, shipped
 from esprit.sim.placement import Candidate, Job, Placement
 from esprit.sim.report import Report, Violation
 from esprit.sim.run import run
-from esprit.sim.scenario import Fault, Member, Sas, Scenario, Team, Traffic
+from esprit.sim.scenario import Application, Fault, Member, Sas, Scenario, Team, Traffic
 
 __all__ = [
+    "Application",
     "Candidate",
     "Fault",
     "Job",

@@ -16,7 +16,17 @@ from esprit.model.spec import EngineSpec
 from esprit.model.words import Delivery, Software
 from esprit.sim.report import Report
 from esprit.sim.run import run
-from esprit.sim.scenario import IMIX, Fault, FaultKind, Member, Sas, Scenario, Team, Traffic
+from esprit.sim.scenario import (
+    IMIX,
+    Application,
+    Fault,
+    FaultKind,
+    Member,
+    Sas,
+    Scenario,
+    Team,
+    Traffic,
+)
 
 DELIVERY: Final[tuple[Delivery, ...]] = ("return", "direct", "auto")
 SOFTWARE: Final[tuple[Software, ...]] = ("always", "overflow", "never")
@@ -81,6 +91,7 @@ def scenario(seed: int) -> Scenario:
         engines=tuple(engines),
         traffic=tuple(_traffic(lot, number) for number in range(lot.randint(1, 3))),
         faults=tuple(_faults(lot, duration, [m.interface for m in members], names)),
+        applications=tuple(_applications(seed)),
         job_rows=0,
     )
 
@@ -134,6 +145,22 @@ def _traffic(lot: random.Random, number: int) -> Traffic:
         flows=lot.randint(1, 24),
         burst=lot.choice((1, 1, 8, 64)),
     )
+
+
+def _applications(seed: int) -> Iterable[Application]:
+    """Of one scenario in four, by a lot of their own: all else is as it was without them."""
+    lot = random.Random(f"esprit applications {seed}")  # noqa: S311 - seeded on purpose
+    if lot.random() < 0.75:
+        return
+    for number in range(lot.randint(1, 2)):
+        yield Application(
+            name=f"program{number}",
+            direction=lot.choice(("seal", "open")),
+            rate_bps=int(10 ** lot.uniform(7.5, 9)),
+            size=lot.choice((16, 1400, 16384)),
+            packets=lot.choice((1, 8, None)),
+            window=lot.choice((1, 4, 32)),
+        )
 
 
 def _faults(

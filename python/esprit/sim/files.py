@@ -20,6 +20,7 @@ from esprit.sim.scenario import (
     IMIX,
     MIN_PACKET,
     OVERHEAD,
+    Application,
     Fault,
     Member,
     Sas,
@@ -29,6 +30,7 @@ from esprit.sim.scenario import (
 )
 from esprit.sim.schema import (
     SETTINGS,
+    ApplicationTable,
     FaultTable,
     FileTable,
     MemberTable,
@@ -141,6 +143,8 @@ def _faults(table: FileTable, source: str) -> Iterator[Problem]:
         if not one.name:
             yield problem("engine: name", "is missing; add it")
     mtu = min(member.mtu for team in table.team for member in team.member)
+    if not (table.traffic or table.application):
+        yield problem("traffic", "is missing, and so is application; add one of them")
     for traffic in table.traffic:
         yield from _traffic_faults(traffic, teams, members, mtu, problem)
     for fault in table.fault:
@@ -232,6 +236,7 @@ def _scenario(table: FileTable, source: str, folder: Path) -> Scenario:
         control_ns=table.control_latency,
         turn_ns=table.turn,
         readmit_ns=table.readmit,
+        measure_ns=table.measure,
         announce=table.announce,
         job_rows=table.job_rows,
         teams=teams,
@@ -241,6 +246,7 @@ def _scenario(table: FileTable, source: str, folder: Path) -> Scenario:
             for name in _numbered(one.name or "", one.count)
         ),
         traffic=tuple(_traffic(one, teams[0].name, folder, source) for one in table.traffic),
+        applications=tuple(_application(one) for one in table.application),
         faults=tuple(_fault(one, teams[0].name) for one in table.fault),
         expect=tuple(table.expect),
     )
@@ -289,6 +295,20 @@ def _traffic(table: TrafficTable, team: str, folder: Path, source: str) -> Traff
         start_ns=table.start,
         stop_ns=table.stop,
         burst=table.burst,
+    )
+
+
+def _application(table: ApplicationTable) -> Application:
+    return Application(
+        name=table.name,
+        direction=table.direction,
+        rate_bps=table.rate,
+        size=table.size,
+        packets=table.packets,
+        window=table.window,
+        cipher=table.cipher,
+        start_ns=table.start,
+        stop_ns=table.stop,
     )
 
 

@@ -12,7 +12,7 @@ from esprit.model import Capabilities, EngineSpec, EngineState, MemberState, Rat
 from esprit.model.words import Health
 from esprit.sim import addresses
 from esprit.sim.placement import Placement, adapted
-from esprit.sim.scenario import Member, Scenario, Team, Traffic
+from esprit.sim.scenario import Application, Member, Scenario, Team, Traffic
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class Host:
             priority=spec.priority,
             weight=spec.weight,
             foreign=spec.foreign,
-            speed=spec.rate_bps // 1_000_000,
+            speed=spec.speed,
         )
 
     def add_member(self, number: int, *, up: bool) -> None:
@@ -141,7 +141,27 @@ def build(scenario: Scenario, *, placement: Placement | None = None) -> Host:
         _add_sas(host, index, team, seed)
     for traffic in scenario.traffic:
         host.native.traffic_add(_traffic(host, traffic))
+    for application in scenario.applications:
+        _add_application(host, application)
     return host
+
+
+def _add_application(host: Host, wanted: Application) -> None:
+    stop = host.scenario.duration if wanted.stop_ns is None else wanted.stop_ns
+    key = addresses.key(host.scenario.seed, next(host._ids), wanted.cipher)
+    host.native.application_add(
+        {
+            "name": wanted.name,
+            "direction": wanted.direction,
+            "size": wanted.size,
+            "packets": wanted.messages,
+            "window": wanted.window,
+            "rate_bps": wanted.rate_bps,
+            "start_ns": wanted.start_ns,
+            "stop_ns": stop,
+        },
+        key[: wanted.cipher // 8],
+    )
 
 
 def _add_team(host: Host, index: int, team: Team) -> None:

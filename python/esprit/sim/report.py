@@ -163,6 +163,7 @@ def _figures(
     for one in last["traffic"]:
         total = one["total"]
         found[f"{one['name']}.delivered_share"] = total["delivered"] / max(total["sent"], 1)
+    found |= _of_applications(run, measured["applications"], last["applications"], window)
     predicted = last["predicted"]
     if predicted["jobs"]:
         found["predicted_ns"] = predicted["expected_ns"] / predicted["jobs"]
@@ -173,10 +174,17 @@ def _figures(
     for name, number in host.members.items():
         share = measured["member_bytes"].get(number, 0) / max(carried, 1)
         found[f"member.{name}.share"] = share
-    for key in ("spoiled", "overtaken", "address_moves", "steps", "queued_most"):
+    for key in (
+        "spoiled",
+        "spoiled_messages",
+        "overtaken",
+        "address_moves",
+        "steps",
+        "queued_most",
+    ):
         found[key] = _number(last, key)
     found["plans"] = run.plans
-    for key in ("takeover", "link", "hung", "quarantined", "probe"):
+    for key in ("takeover", "link", "hung", "quarantined", "redone", "probe", "shares-moved"):
         found[key] = run.counts.get(key, 0)
     for number, state in host.states.items():
         plan = host.states[number].plan
@@ -204,6 +212,35 @@ def _of_engines(host: Host, engines: Mapping[int, _native.EngineSnapshot]) -> di
             found[f"{name}.{key}"] = _number(seen, key)
     for key in ("primary", "secondary", "application", "redone", "late", "wrong", "jobs"):
         found[f"engines.{key}"] = sum(_number(seen, key) for seen in engines.values())
+    return found
+
+
+def _of_applications(
+    run: Run,
+    measured: Sequence[_native.ApplicationReport],
+    last: Sequence[_native.ApplicationReport],
+    window: int,
+) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for one, whole in zip(measured, last, strict=True):
+        name = one["name"]
+        found[f"{name}.throughput_bps"] = 8e9 * one["bytes"] / window
+        for key in ("p50", "p99", "max"):
+            found[f"{name}.{key}_ns"] = _number(one["latency"], key)
+        for key in ("asked", "done", "no_engine", "lost"):
+            found[f"{name}.{key}"] = _number(whole["total"], key)
+    if not measured:
+        return found
+    # Times of the engines that applications may use: each message takes its part of one, and all
+    # of these together are the window.
+    granted = {grant.engine for grant in run.granted.grants}
+    engines = [engine for engine in run.host.engines.values() if engine.id in granted]
+    share = 0.0
+    for spec, one in zip(run.scenario.applications, measured, strict=True):
+        rates = [packets_per_second(e, spec.cipher, spec.direction, spec.size) for e in engines]
+        if sum(rates):
+            share += one["messages"] * 1e9 / window / sum(rates)
+    found["applications.throughput_share"] = share
     return found
 
 

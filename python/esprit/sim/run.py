@@ -22,7 +22,9 @@ from esprit.model.event import (
     from_native,
 )
 from esprit.modes import decide
+from esprit.modes.applications import Applications, applications
 from esprit.modes.base import Decision
+from esprit.modes.measured import Measured
 from esprit.sim import files
 from esprit.sim.host import Engine, Host, build
 from esprit.sim.placement import Placement
@@ -86,6 +88,10 @@ class Run:
         self._steps: list[tuple[int, int, Callable[[], None]]] = []
         self._step = 0
         self._deadlines: dict[int, int] = {}
+        self.granted = Applications()
+        self._measured = {number: Measured() for number in self.host.states}
+        if scenario.measure_ns < scenario.duration:
+            self._at(scenario.measure_ns, self._measure)
         for fault in scenario.faults:
             self._at(fault.at, lambda fault=fault: self._happen(fault))  # type: ignore[misc]
 
@@ -152,6 +158,10 @@ class Run:
     def _hear(self, event: Event) -> None:
         self.counts[event.kind] = self.counts.get(event.kind, 0) + 1
         self._tell(event)
+        if isinstance(event, EngineReported) and event.what == "redone":
+            # An engine's own counter goes with it when it is reset.
+            jobs = dict(event.details).get("jobs", 0)
+            self.counts["redone"] = self.counts.get("redone", 0) + int(jobs or 0)
         if isinstance(event, EngineReported) and event.what in ("hung", "quarantined"):
             self.counts[event.what] = self.counts.get(event.what, 0) + 1
             delay = self.scenario.readmit_ns
@@ -178,11 +188,38 @@ class Run:
         self.host.native.publish(plan.to_native())
         self.host.states[number] = replace(state, plan=plan)
         self.plans += 1
+        self._grant_applications()
         for notice in decision.notices:
             name = f"{notice.what}-changed"
             self.counts[name] = self.counts.get(name, 0) + 1
             details = f"team={state.name} before={notice.before} after={notice.after}"
             self.host.native.note(notice.what, details)
+
+    def _grant_applications(self) -> None:
+        """What applications may use follows from all teams' Plans, as in the daemon."""
+        plans = [state.plan for state in self.host.states.values() if state.plan is not None]
+        granted = applications(plans)
+        if self.scenario.applications and granted != self.granted:
+            self.granted = granted
+            self.host.native.applications(granted.to_native())
+
+    def _measure(self) -> None:
+        """Tell the teams that balance what their members and shares had to do."""
+        now = self.host.native.now()
+        if now + self.scenario.measure_ns < self.scenario.duration:
+            self._at(now + self.scenario.measure_ns, self._measure)
+        seen = self.host.native.snapshot()
+        for number, state in self.host.states.items():
+            if state.mode != "balance-alb":
+                continue
+            speeds = {m.id: self.host.specs[m.id][1].speed for m in state.members}
+            event = self._measured[number].look(seen, state, speeds)
+            before = state.plan
+            self._decide(number, event)
+            after = self.host.states[number].plan
+            if before is not None and after is not None:
+                moved = sum(a != b for a, b in zip(before.transmit, after.transmit, strict=False))
+                self.counts["shares-moved"] = self.counts.get("shares-moved", 0) + moved
 
     def _wake(self, number: int, deadline: int) -> None:
         """Ask the mode again when time alone may change something."""

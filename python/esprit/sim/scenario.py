@@ -19,6 +19,10 @@ IMIX = ((46, 7), (576, 4), (1500, 1))
 #: The shortest probe: IPv4, UDP, and 16 bytes that say which it is.
 MIN_PACKET = 44
 
+#: Bytes and messages of an application's task at most (MAX_MESSAGE and MAX_OPS of the data plane).
+MAX_TASK = 65_536
+MAX_MESSAGES = 64
+
 #: ESP, UDP and outer IPv4 around a packet: what a member's MTU holds more than a packet.
 OVERHEAD = 20 + 8 + 16 + 5 + 16
 
@@ -46,6 +50,11 @@ class Member:
     weight: int = 1
     foreign: bool = True
     engine: EngineSpec | None = None
+
+    @property
+    def speed(self) -> int:
+        """In Mbit/s, as a link says it."""
+        return self.rate_bps // 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +121,35 @@ class Traffic:
     burst: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """A program of the host that has the pool seal or open, and gets the result back.
+
+    Attributes:
+        rate_bps: Of messages; None: as much as its window lets through.
+        size: Bytes of a message.
+        packets: Messages of one task; None: as many as it holds.
+        window: Tasks in flight at most.
+        cipher: Bits of its key.
+    """
+
+    name: str
+    direction: Literal["seal", "open"] = "seal"
+    rate_bps: int | None = None
+    size: int = 1400
+    packets: int | None = None
+    window: int = 64
+    cipher: Literal[128, 256] = 128
+    start_ns: int = 0
+    stop_ns: int | None = None
+
+    @property
+    def messages(self) -> int:
+        """Of one task."""
+        fit = max(min(MAX_TASK // self.size, MAX_MESSAGES), 1)
+        return fit if self.packets is None else min(self.packets, fit)
+
+
 FaultKind = Literal[
     "link-down",
     "link-up",
@@ -159,6 +197,7 @@ class Scenario:
         control_ns: From an event of the data plane to the decision about it.
         turn_ns: What a step of the worker takes at least.
         readmit_ns: An engine that was left is reset, tested and admitted again after so long.
+        measure_ns: Load is measured this often where a Plan follows from it.
         announce: Members that take over announce the team's address.
         expect: What must hold at the end, such as ``"throughput_share >= 0.98"``.
         job_rows: Rows of jobs kept at most.
@@ -174,9 +213,11 @@ class Scenario:
     control_ns: int = 1_000_000
     turn_ns: int = 2_000
     readmit_ns: int | None = None
+    measure_ns: int = 1_000_000_000
     announce: bool = False
     engines: tuple[EngineSpec, ...] = ()
     traffic: tuple[Traffic, ...] = ()
+    applications: tuple[Application, ...] = ()
     faults: tuple[Fault, ...] = ()
     expect: tuple[str, ...] = ()
     job_rows: int = 200_000

@@ -11,7 +11,7 @@ from esprit.config.schema import EngineTable, Table
 from esprit.config.values import Duration, InterfaceName, ObjectName, Rate, duration
 from esprit.model.spec import ProbeSpec
 from esprit.model.state import TeamState
-from esprit.sim.scenario import IMIX, MIN_PACKET, FaultKind
+from esprit.sim.scenario import IMIX, MAX_MESSAGES, MAX_TASK, MIN_PACKET, FaultKind
 
 #: What of a team's state a file may set; the rest is what a run makes of it.
 SETTINGS = frozenset(f.name for f in fields(TeamState)) - {
@@ -124,6 +124,20 @@ class TrafficTable(Table):
     burst: int = Field(1, ge=1, le=1024)
 
 
+class ApplicationTable(Table):
+    """A program that has the pool seal or open."""
+
+    name: ObjectName
+    direction: Literal["seal", "open"] = "seal"
+    rate: Rate | None = None
+    size: int = Field(1400, ge=1, le=MAX_TASK)
+    packets: int | None = Field(None, ge=1, le=MAX_MESSAGES)
+    window: int = Field(64, ge=1, le=4096)
+    cipher: Literal[128, 256] = 128
+    start: Duration = 0
+    stop: Duration | None = None
+
+
 class FaultTable(Table):
     """Something that happens."""
 
@@ -153,10 +167,12 @@ class FileTable(Table):
     control_latency: Duration = 1_000_000
     turn: Duration = 2_000
     readmit: Duration | None = None
+    measure: Duration = Field(1_000_000_000, gt=0)
     announce: bool = False
     job_rows: int = Field(200_000, ge=0, le=1 << 24)
     team: list[TeamTable] = Field(min_length=1)
     engine: list[EngineTables] = Field(default_factory=list)
-    traffic: list[TrafficTable] = Field(min_length=1)
+    traffic: list[TrafficTable] = Field(default_factory=list)
+    application: list[ApplicationTable] = Field(default_factory=list)
     fault: list[FaultTable] = Field(default_factory=list)
     expect: list[str] = Field(default_factory=list)

@@ -115,6 +115,14 @@ impl Flight {
         self.attempts == attempt.saturating_add(1) && !self.waits && !self.checked
     }
 
+    /// Who may not have it: who sealed it is not asked whether it did so rightly.
+    pub(crate) fn never(&self) -> Option<EngineId> {
+        match &self.task {
+            Task::Check(check) => Some(check.engine),
+            Task::Work | Task::Canary(_) => None,
+        }
+    }
+
     const fn asked_for(&self) -> bool {
         matches!(self.task, Task::Work)
     }

@@ -202,11 +202,7 @@ impl Pool {
         };
         let origin = flight.origin;
         let (from, attempt) = (flight.from, flight.attempts);
-        // Who sealed it is not asked whether it did so rightly.
-        let never = match &flight.task {
-            Task::Check(check) => Some(check.engine),
-            Task::Work | Task::Canary(_) => None,
-        };
+        let never = flight.never();
         let (key, direction) = (flight.key.clone(), flight.direction);
         let input = flight.input.clone();
         let seats = |id: Option<EngineId>| {

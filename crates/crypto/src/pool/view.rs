@@ -98,6 +98,8 @@ impl Pool {
     pub fn idles(&self, now: Time) -> Option<EngineId> {
         self.flights.unbegun().take(JOBS_SEARCHED).find_map(|job| {
             let origin = job.origin;
+            let never = job.never().and_then(|engine| self.seat_of(engine));
+            let never = never.map_or(SeatSet::EMPTY, SeatSet::only);
             let ask = Ask {
                 now,
                 algorithm: job.key.algorithm(),
@@ -106,7 +108,7 @@ impl Pool {
                 memory: origin.memory,
                 member: origin.member,
                 application: origin.team == APPLICATIONS,
-                exclude: self.synchronous,
+                exclude: self.synchronous.union(&never),
                 closed: SeatSet::EMPTY,
             };
             let lanes = &self.team(origin.team)?.lanes;
