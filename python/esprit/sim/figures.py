@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+from esprit.model.event import LinkChanged
 from esprit.model.spec import EngineSpec
 from esprit.model.words import ModeName
 from esprit.sim import files
@@ -307,6 +309,10 @@ def liar() -> Iterator[Line]:
         yield f"verify = {name}", (text if caught else "not caught") + _broken(report), good
 
 
+#: Changes of the Plan that are timed.
+CHANGES: Final = 60
+
+
 def large() -> Iterator[Line]:
     """64 members, 256 engines, 100,000 SAs: what a Plan change takes, in real time."""
     begun = time.perf_counter()
@@ -317,9 +323,17 @@ def large() -> Iterator[Line]:
     steps = int(report.figures["steps"])
     text = f"{time.perf_counter() - begun:.1f} s for {steps} steps{_broken(report)}"
     yield "run", text, report.violation is None
-    worst = max(run_.plan_seconds, default=0.0) * 1e3
-    text = f"{worst:.2f} ms at most of {len(run_.plan_seconds)}"
-    yield "a Plan change, from event to acknowledgement", text, 0 < worst <= 5
+    # One member's link, again and again: a single change says little on a machine with others.
+    (number,) = run_.host.states
+    member = run_.host.states[number].members[-1].id
+    run_.plan_seconds.clear()
+    for turn in range(CHANGES):
+        event = LinkChanged(member=member, up=turn % 2 == 1, epoch=1_000 + turn)
+        run_.decide(number, event)
+    taken = sorted(seconds * 1e3 for seconds in run_.plan_seconds)
+    text = f"median {statistics.median(taken):.2f} ms, worst {taken[-1]:.2f} of {len(taken)}"
+    good = len(taken) == CHANGES and taken[-1] <= 5
+    yield "a Plan change, from event to acknowledgement", text, good
 
 
 FIGURES: Final[Mapping[str, Callable[[], Iterator[Line]]]] = MappingProxyType(
