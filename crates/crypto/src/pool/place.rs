@@ -365,10 +365,9 @@ impl Pool {
             let kept = at.cost_ns - at.bias_ns <= limit(at.class);
             kept && matches!(at.verdict, Verdict::Chosen | Verdict::Dearer)
         });
-        let offered = |at: &Candidate| match at.verdict {
-            Verdict::Chosen | Verdict::Dearer => true,
-            Verdict::BeyondSpill => late,
-            _ => false,
+        let offered = |at: &Candidate| {
+            matches!(at.verdict, Verdict::Chosen | Verdict::Dearer)
+                || (late && at.verdict == Verdict::BeyondSpill)
         };
         let mut open: Vec<Candidate> = Vec::with_capacity(all.len());
         for candidate in all.into_iter().filter(offered) {
