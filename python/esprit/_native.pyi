@@ -78,11 +78,21 @@ class EngineSpec(TypedDict):
     primary: NotRequired[bool]
     secondary: NotRequired[bool]
 
+class Transfer(TypedDict):
+    """The way to an engine and back, for secondary use."""
+
+    ns_per_job: int
+    ns_per_byte: float
+
 class Capabilities(TypedDict):
-    """What an engine declares of itself."""
+    """What an engine declares of itself.
+
+    Of ``sa_slots`` and ``memory_bytes`` None is no bound.
+    """
 
     kind: Literal["cpu", "asic"]
     simulated: bool
+    synchronous: bool
     host_cpu: bool
     lookaside: bool
     inline: bool
@@ -91,15 +101,28 @@ class Capabilities(TypedDict):
     algorithms: list[str]
     esn: bool
     max_replay_window: int
+    sa_slots: int | None
+    key_install_ns: int
+    keys_survive_reset: bool
+    memory_bytes: int | None
+    queue_ns: int
+    queue_jobs: int
+    parallel: int
+    patience_ns: int
+    transfer: Transfer
 
 class Rate(TypedDict):
-    """What an engine was measured to take: per packet, per byte, and for each job besides."""
+    """What an engine was measured to take: per packet, per byte, and for each job besides.
+
+    ``key_ns`` is the time to install a key that it does not hold.
+    """
 
     algorithm: str
     direction: Literal["seal", "open"]
     ns_per_packet: float
     ns_per_byte: float
     latency_ns: float
+    key_ns: float
 
 class EngineTest(TypedDict):
     """What came of an engine's tests with one algorithm in one direction."""

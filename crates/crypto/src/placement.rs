@@ -6,8 +6,10 @@
 //! cheapest by one formula, in nanoseconds:
 //!
 //! ```text
-//! cost = backlog + packets x ns_per_packet + bytes x ns_per_byte + latency + transfer + bias
+//! cost = backlog + packets x ns_per_packet + bytes x ns_per_byte + key + latency + transfer + bias
 //! ```
+//!
+//! where `key` is the time to install the job's key on an engine that does not hold it.
 //!
 //! Where no tier keeps within its limit, the cheapest engine that still has room takes the job.
 //! Equal costs go to the engine that was admitted first, so that every run decides alike.
@@ -19,6 +21,7 @@ pub(crate) mod board;
 pub(crate) mod explain;
 mod headroom;
 pub(crate) mod lanes;
+mod search;
 
 use esprit_packet::Time;
 
@@ -46,6 +49,10 @@ pub struct Ask {
     pub member: Option<u32>,
     /// An application's.
     pub application: bool,
+    /// Seats that need not install its key first.
+    pub holders: SeatSet,
+    /// Seats that have to give up another key for it.
+    pub crowded: SeatSet,
     /// Seats that are out of the question.
     pub exclude: SeatSet,
     /// Seats that have no room for it, whatever they hold: others wait for that room.
@@ -53,7 +60,8 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// A job of `packets` packets and `bytes` bytes together, as it would be asked for.
+    /// A job of `packets` packets and `bytes` bytes together, as it would be asked for with a key
+    /// that every engine holds.
     #[must_use]
     pub fn new(
         now: Time,
@@ -77,6 +85,8 @@ impl Ask {
             memory: 2 * bytes,
             member,
             application: false,
+            holders: SeatSet::ALL,
+            crowded: SeatSet::EMPTY,
             exclude: SeatSet::EMPTY,
             closed: SeatSet::EMPTY,
         }

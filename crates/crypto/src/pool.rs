@@ -28,6 +28,7 @@ mod canary;
 mod check;
 mod flights;
 mod journey;
+mod keys;
 mod place;
 mod queue;
 mod report;
@@ -49,6 +50,7 @@ use crate::placement::{Ask, Placer};
 use crate::pool::audit::Auditor;
 use crate::pool::canary::Canaries;
 use crate::pool::flights::Flights;
+use crate::pool::keys::Keys;
 use crate::pool::place::WORKER_BYTES;
 use crate::pool::queue::Queue;
 use crate::pool::seat::Seat;
@@ -91,6 +93,8 @@ pub struct Pool {
     seats: Vec<Seat>,
     /// What placement reads of them.
     board: Board,
+    /// Which keys they hold.
+    keys: Keys,
     placer: Option<Box<dyn Placer>>,
     teams: Vec<Team>,
     flights: Flights,
@@ -123,6 +127,7 @@ impl Pool {
         Self {
             seats: Vec::new(),
             board: Board::default(),
+            keys: Keys::default(),
             placer: None,
             teams: Vec::new(),
             flights: Flights::default(),
@@ -158,6 +163,7 @@ impl Pool {
         assert!(self.seats.len() < MAX_ENGINES, "too many engines");
         let seat = Seat::new(id, verified);
         self.board.push(&seat.capabilities, &seat.rates);
+        self.keys.push(&seat.capabilities);
         self.seats.push(seat);
         self.compile();
         self.retry_at = Some(Time::ZERO);
@@ -227,6 +233,8 @@ impl Pool {
             memory: memory(&request.input, shape.dst_len),
             member: request.member,
             application: request.team == APPLICATIONS,
+            holders: self.keys.holders(request.key.id()),
+            crowded: self.keys.full(),
             exclude: SeatSet::EMPTY,
             closed: self.closed,
         };
@@ -290,6 +298,7 @@ impl Pool {
         }
         for seat in self.busy.iter() {
             self.check_deadline(now, seat);
+            self.see_late(now, seat);
         }
         if now >= self.canaries.due {
             self.send_canaries(now);

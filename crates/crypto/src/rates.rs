@@ -14,6 +14,8 @@ pub struct Rate {
     pub ns_per_byte: f64,
     /// Nanoseconds for each job besides: the way through the engine, or the cost of a call.
     pub latency_ns: f64,
+    /// Nanoseconds to install a key that it does not hold.
+    pub key_ns: f64,
 }
 
 impl Rate {

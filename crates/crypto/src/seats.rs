@@ -14,6 +14,9 @@ impl SeatSet {
     /// No seat.
     pub const EMPTY: Self = Self([0; WORDS]);
 
+    /// Every seat that there may be.
+    pub const ALL: Self = Self([u64::MAX; WORDS]);
+
     /// One seat alone.
     #[must_use]
     pub const fn only(seat: usize) -> Self {

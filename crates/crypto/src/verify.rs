@@ -174,8 +174,9 @@ fn test(
     known::check(runner, algorithm, direction)?;
     let others = second::check(runner, algorithm, direction)?;
     let longest = edges::check(runner, algorithm, direction)?;
-    let rate = calibrate::calibrate(runner, algorithm, direction)?;
+    let mut rate = calibrate::calibrate(runner, algorithm, direction)?;
     let install_ns = calibrate::key_install(runner, algorithm, direction)?;
+    rate.key_ns = install_ns as f64;
     let capabilities = runner.engine().capabilities();
     let uses = match (capabilities.primary, capabilities.secondary) {
         (true, true) => "primary and secondary use",

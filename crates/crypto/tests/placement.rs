@@ -56,7 +56,11 @@ fn every_engine_s_cost_is_explained() {
         ..secondary(5)
     };
     lab.pool.admit(EngineId(5), device(&slow()));
-    lab.grant(vec![own(1, 11), secondary(2), later, own(4, 14), not]);
+    let biased = Grant {
+        bias_ns: 5,
+        ..own(1, 11)
+    };
+    lab.grant(vec![biased, secondary(2), later, own(4, 14), not]);
     let seen = verdicts(&lab, &ask(&lab, Some(11)));
     assert_eq!(
         seen,
@@ -76,14 +80,30 @@ fn every_engine_s_cost_is_explained() {
         third.cost_ns,
         third.backlog_ns + third.service_ns + third.latency_ns + third.transfer_ns + 77
     );
+    // What keeps others' work off an engine is not held against its own member's.
+    let own_use = lab.pool.explain(lab.now, TEAM, &ask(&lab, Some(11)));
+    assert_eq!((own_use[0].engine, own_use[0].bias_ns), (EngineId(1), 0));
     let json = serde_json::to_value(third).unwrap();
     assert_eq!(json["engine"], 3);
     assert_eq!(json["class"], "secondary");
     assert_eq!(json["verdict"], "later tier");
     assert_eq!(
         lab.pool.would_place(TEAM, &ask(&lab, None)),
-        Some(EngineId(1))
+        Some(EngineId(2))
     );
+    // While the member's own engine has something to do, the first tier stands beside it.
+    let task = sealing(&key(1), &lab.buffers, 0, &[1000]);
+    lab.submit_for(&task, Some(11)).unwrap();
+    let seen = verdicts(&lab, &ask(&lab, Some(11)));
+    assert_eq!(
+        seen[..3],
+        [
+            (1, Class::Primary, Verdict::Dearer),
+            (1, Class::Secondary, Verdict::Dearer),
+            (2, Class::Secondary, Verdict::Chosen),
+        ]
+    );
+    assert_eq!(seen[5], (3, Class::Secondary, Verdict::LaterTier));
 }
 
 #[test]
@@ -104,7 +124,7 @@ fn what_explain_calls_chosen_is_what_gets_the_job() {
             memory: memory as u64,
             ..ask(&lab, member)
         };
-        let chosen = verdicts(&lab, &asked)
+        let chosen = verdicts(&lab, &lab.pool.with_key(&asked, &key))
             .into_iter()
             .find(|&(_, _, verdict)| verdict == Verdict::Chosen);
         let (_, engine) = lab.submit_for(&task, member).unwrap();
@@ -168,7 +188,8 @@ fn a_placer_picks_among_those_that_may_and_have_room() {
     assert_done(lab.end_of(ticket), &task);
     assert_eq!(*calls.lock().unwrap(), 1);
     lab.pool.set_placer(None);
-    assert_eq!(lab.submit(&task).unwrap().1, EngineId(1), "the cheapest");
+    let other = sealing(&key(2), &lab.buffers, 0, &[1000]);
+    assert_eq!(lab.submit(&other).unwrap().1, EngineId(1), "the cheapest");
 }
 
 #[test]
@@ -223,4 +244,99 @@ fn as_many_engines_as_there_may_be_work_side_by_side() {
     assert_eq!(engines, (1..=MAX_ENGINES as u32).collect::<Vec<_>>());
     lab.run_for_ms(1);
     assert_eq!(lab.done.len(), MAX_ENGINES);
+}
+
+/// Two devices that take 8 µs a kilobyte and 50 µs for a key that they do not hold.
+fn slots(each: u32) -> AsicSpec {
+    AsicSpec {
+        sa_slots: each,
+        key_install_ns: 50_000,
+        ..slow()
+    }
+}
+
+#[test]
+fn a_job_pays_for_its_key_once_and_goes_where_it_is_held() {
+    let mut lab = Lab::with_devices(&[slots(8), slots(8)]);
+    let (first, second) = (key(1), key(2));
+    let task = sealing(&first, &lab.buffers, 0, &[1000]);
+    let work = |lab: &Lab, key| -> Vec<u64> {
+        let ask = lab.pool.with_key(&ask(lab, None), key);
+        let all = lab.pool.explain(lab.now, TEAM, &ask);
+        all.iter().map(|at| at.service_ns).collect()
+    };
+    let alone = work(&lab, &first);
+    assert_eq!(alone[0], alone[1]);
+    assert_eq!(lab.submit(&task).unwrap().1, EngineId(1));
+    let now = work(&lab, &first);
+    assert_eq!(alone[0] - now[0], 50_000, "it is there");
+    assert_eq!(now[1], alone[1], "and not there");
+    lab.run_for_ms(1);
+    // The engine that holds the key gets all jobs with it while it has less to do than the
+    // other would need for the key; a job with a key that nobody holds takes the idle engine.
+    let engines: Vec<u32> = (0..5).map(|_| lab.submit(&task).unwrap().1.0).collect();
+    assert_eq!(engines, [1; 5]);
+    let other = sealing(&second, &lab.buffers, 0, &[1000]);
+    assert_eq!(lab.submit(&other).unwrap().1, EngineId(2));
+    let engines: Vec<u32> = (0..12).map(|_| lab.submit(&task).unwrap().1.0).collect();
+    assert!(engines.contains(&2), "{engines:?}");
+    lab.run_for_ms(2);
+    assert_eq!(work(&lab, &first), [now[0]; 2], "paid for, on both");
+}
+
+#[test]
+fn a_key_that_gave_way_is_paid_for_again() {
+    let mut lab = Lab::with_devices(&[slots(2)]);
+    let keys = [key(1), key(2), key(3)];
+    for key in &keys {
+        let task = sealing(key, &lab.buffers, 0, &[1000]);
+        lab.submit(&task).unwrap();
+        lab.run_for_ms(1);
+    }
+    let missing: Vec<bool> = keys
+        .iter()
+        .map(|key| {
+            let asked = ask(&lab, None);
+            let ask = lab.pool.with_key(&asked, key);
+            let work = |ask| lab.pool.explain(lab.now, TEAM, ask)[0].service_ns;
+            work(&ask) > work(&asked)
+        })
+        .collect();
+    assert_eq!(missing, [true, false, false]);
+}
+
+#[test]
+fn a_key_s_installation_counts_against_headroom_only_where_it_pushes_out_another() {
+    let verdict = |slots_each: u32| {
+        let mut lab = Lab::with_devices(&[slots(slots_each)]);
+        lab.grant(vec![Grant {
+            headroom: Some(0.5),
+            ..own(1, 11)
+        }]);
+        let own = sealing(&key(1), &lab.buffers, 0, &[4000]);
+        for _ in 0..4 {
+            lab.submit_for(&own, Some(11)).unwrap();
+            lab.run_for_ms(1);
+        }
+        let stranger = lab.pool.with_key(&ask(&lab, None), &key(2));
+        lab.pool.explain(lab.now, TEAM, &stranger)[0].verdict
+    };
+    assert_eq!(verdict(8), Verdict::Chosen);
+    assert_eq!(verdict(1), Verdict::NoHeadroom);
+}
+
+#[test]
+fn an_engine_that_is_late_gets_little_more_before_it_counts_as_hung() {
+    let mut lab = Lab::with_devices(&[slow(), slow()]);
+    let task = sealing(&key(1), &lab.buffers, 0, &[1000]);
+    lab.pool.inject(EngineId(1), Fault::Hang);
+    let mut given = 0;
+    // A job every 20 µs for 1.8 ms: each engine could do all of them alone.
+    for _ in 0..90 {
+        given += u32::from(lab.submit(&task).unwrap().1 == EngineId(1));
+        lab.run_until(lab.now + esprit_packet::Time::from_micros(20));
+    }
+    let health = lab.snapshot(1).health;
+    assert_eq!(health, esprit_crypto::Health::Ok, "not yet hung");
+    assert!((1..=4).contains(&given), "{given} of 90");
 }

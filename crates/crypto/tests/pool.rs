@@ -497,40 +497,75 @@ fn bytes_between_outputs_are_no_one_s_old_packet() {
     assert_eq!(dst.data()[5 + first..][..7], [0; 7]);
 }
 
-#[test]
-fn primary_use_goes_to_the_members_own_engine_and_spills_over() {
-    let mut lab = Lab::new();
-    lab.pool.admit(EngineId(1), device(&slow()));
-    let fast = AsicSpec {
-        latency_ns: 1000,
-        ..AsicSpec::default()
-    };
-    lab.pool.admit(EngineId(2), device(&fast));
-    let own = |engine, member| Grant {
+fn own(engine: u32, member: u32) -> Grant {
+    Grant {
         member: Some(member),
         primary: Some(0),
         ..secondary(engine)
-    };
+    }
+}
+
+/// A member's own engine, of 8 µs a job, and another's that is like it.
+fn own_and_another(first: Grant, other: Grant) -> Lab {
+    let mut lab = Lab::with_devices(&[slow(), slow()]);
     lab.pool.set_grants(
         support::TEAM,
         Grants {
-            engines: vec![own(1, 11), own(2, 12)],
+            engines: vec![first, other],
             // The member's own engine may take 200 µs; elsewhere more is acceptable.
             spill_ns: [200_000, 20_000_000, 0],
             verify_every: 0,
         },
     );
+    lab
+}
+
+fn placed(lab: &mut Lab, task: &Task, jobs: usize) -> Vec<u32> {
+    (0..jobs)
+        .map(|_| lab.submit_for(task, Some(11)).unwrap().1.0)
+        .collect()
+}
+
+#[test]
+fn primary_use_leaves_the_members_own_engine_where_another_is_done_sooner() {
+    let mut lab = own_and_another(own(1, 11), own(2, 12));
     let task = one(&lab, 0);
-    let engines: Vec<u32> = (0..24)
-        .map(|_| lab.submit_for(&task, Some(11)).unwrap().1.0)
-        .collect();
-    let by_own = engines.iter().take_while(|&&engine| engine == 1).count();
-    assert!((18..=24).contains(&by_own), "{engines:?}");
+    assert_eq!(
+        placed(&mut lab, &task, 6),
+        [1, 2, 1, 2, 1, 2],
+        "its own first"
+    );
     lab.run_for_ms(1);
-    // A member without an engine is nobody's primary use: the faster engine gets it.
-    assert_eq!(lab.submit_for(&task, Some(13)).unwrap().1, EngineId(2));
+    assert_eq!(lab.snapshot(1).counters.primary, 3);
+    assert_eq!(lab.snapshot(2).counters.secondary, 3);
+    // A bias says for how much less the other is not worth it.
+    let biased = Grant {
+        bias_ns: 20_000,
+        ..own(2, 12)
+    };
+    let mut lab = own_and_another(own(1, 11), biased);
+    assert_eq!(placed(&mut lab, &task, 5), [1, 1, 1, 2, 1]);
+}
+
+#[test]
+fn a_later_tier_is_for_what_the_members_own_engine_cannot_take_in_time() {
+    let alone = Grant {
+        secondary: None,
+        ..own(1, 11)
+    };
+    let later = Grant {
+        secondary: Some(1),
+        ..own(2, 12)
+    };
+    let mut lab = own_and_another(alone, later);
+    let task = one(&lab, 0);
+    let engines = placed(&mut lab, &task, 26);
+    let by_own = engines.iter().take_while(|&&engine| engine == 1).count();
+    assert!((18..=25).contains(&by_own), "{engines:?}");
+    lab.run_for_ms(1);
     assert_eq!(lab.snapshot(1).counters.primary, by_own as u64);
     assert_eq!(lab.snapshot(2).counters.primary, 0);
+    assert!(lab.snapshot(2).counters.secondary > 0);
 }
 
 #[test]
@@ -575,7 +610,10 @@ fn headroom_keeps_secondary_work_off_a_busy_engine() {
     let taken = (0..10)
         .take_while(|_| lab.submit_for(&task, Some(99)).unwrap().1 != WAITING)
         .count();
-    assert_eq!(taken, 3, "8 µs each, until 20 are exceeded");
+    assert_eq!(
+        taken, 2,
+        "5 µs for the key and 8 each, until 20 are exceeded"
+    );
     assert_eq!(
         lab.submit_for(&task, Some(11)).unwrap().1,
         EngineId(1),

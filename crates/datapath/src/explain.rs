@@ -236,6 +236,7 @@ impl Worker {
             1,
             plain as u64,
         );
+        let ask = self.pool.with_key(&ask, &sa.key);
         // What the engines would say is shown even where the packet does not come so far.
         told.candidates = self.pool.explain(now, team.id, &ask);
         wrap(sa, parsed, frame)?;

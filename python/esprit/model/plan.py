@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from esprit.model.words import Delivery, ModeName, Receive, SourceMac
 
@@ -225,16 +225,25 @@ class Plan:
     @property
     def ipsec(self) -> bool:
         """Whether the team has what IPsec needs for a member that may carry."""
-        return any(role.carry and self.protects(role.id) for role in self.members)
+        seal, opens = self._protected("seal"), self._protected("open")
+        return any(
+            role.carry and (None in seal or role.id in seal) and (None in opens or role.id in opens)
+            for role in self.members
+        )
+
+    def _protected(self, direction: Literal["seal", "open"]) -> frozenset[int | None]:
+        """Members whose traffic some engine does; None stands for all."""
+        return frozenset(
+            None if grant.secondary is not None else grant.member
+            for grant in self.grants
+            if (grant.seal if direction == "seal" else grant.open)
+            and (grant.secondary is not None or None not in (grant.primary, grant.member))
+        )
 
     def protects(self, member: int) -> bool:
         """Whether some engine may seal and some engine may open for this member's traffic."""
-        usable = [
-            grant
-            for grant in self.grants
-            if grant.secondary is not None or (grant.member == member and grant.primary is not None)
-        ]
-        return any(grant.seal for grant in usable) and any(grant.open for grant in usable)
+        seal, opens = self._protected("seal"), self._protected("open")
+        return (None in seal or member in seal) and (None in opens or member in opens)
 
     def same_as(self, other: Plan | None) -> bool:
         """Whether both say the same, but for their epochs."""

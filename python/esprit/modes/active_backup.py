@@ -11,6 +11,7 @@ from esprit.model.state import Load, TeamState
 from esprit.model.words import ModeName, Software, SourceMac
 from esprit.modes.base import (
     announcements,
+    carrying_now,
     direct,
     elect,
     next_epoch,
@@ -19,7 +20,7 @@ from esprit.modes.base import (
     roles,
 )
 from esprit.modes.mask import mask
-from esprit.modes.placement import HEADROOM_NS, SPILL, Place, Standing, grants
+from esprit.modes.placement import HEADROOM_NS, SPILL, TIE_NS, Place, Standing, grants
 
 #: Engines whose members do not carry come first, wire-dead and encryption-only ones among
 #: them; the active member's engine interleaves others' work only while it has resources to
@@ -27,7 +28,7 @@ from esprit.modes.placement import HEADROOM_NS, SPILL, Place, Standing, grants
 PLACES: Final[Mapping[Standing, Place]] = {
     "idle": Place(tier=0),
     "waiting": Place(tier=0),
-    "elsewhere": Place(tier=0, bias_load=1.0, limit_ns=HEADROOM_NS, headroom=True),
+    "elsewhere": Place(tier=0, bias_ns=TIE_NS, limit_ns=HEADROOM_NS, headroom=True),
     "carrying": Place(tier=1, limit_ns=HEADROOM_NS, headroom=True),
 }
 SOFTWARE: Final[Mapping[Software, Place]] = {
@@ -45,7 +46,7 @@ class ActiveBackup:
 
     def plan(self, state: TeamState) -> Plan:
         """The Plan for this state, one epoch after the last."""
-        active = elect(state)
+        active = elect(state, carrying_now(state))
         carrying = frozenset() if active is None else frozenset({active.id})
         granted = grants(state, carrying, PLACES, SOFTWARE)
         return Plan(

@@ -54,5 +54,5 @@ def applications(plans: Collection[Plan]) -> Applications:
     )
 
 
-def _standing(grant: Grant) -> tuple[int, bool, float]:
-    return (grant.application or 0, grant.limit_ns is not None, grant.bias_load)
+def _standing(grant: Grant) -> tuple[int, bool, int]:
+    return (grant.application or 0, grant.limit_ns is not None, grant.bias_ns)

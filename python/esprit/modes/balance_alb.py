@@ -21,17 +21,17 @@ from esprit.modes.base import (
 )
 from esprit.modes.buckets import spread
 from esprit.modes.mask import mask
-from esprit.modes.placement import HEADROOM_NS, SPILL, Place, Standing, grants
+from esprit.modes.placement import HEADROOM_NS, SPILL, TIE_NS, Place, Standing, grants
 
-#: One tier: tasks go by the present load. An engine whose member carries bears its own traffic
-#: as a bias, so those whose members cannot are loaded first. There is no headroom here: every
-#: member carries, and what its own traffic waits is in the cost. What another team's member is
-#: promised holds whatever the mode here is.
+#: One tier: tasks go by the present load, an engine's own traffic included. Of engines that
+#: would be done alike those are taken whose members cannot carry. There is no headroom here: every
+#: member carries, and its traffic too goes to whichever engine is done first. What another team's
+#: member is promised holds whatever the mode here is.
 PLACES: Final[Mapping[Standing, Place]] = {
     "idle": Place(tier=0),
     "waiting": Place(tier=0),
-    "elsewhere": Place(tier=0, bias_load=1.0, limit_ns=HEADROOM_NS, headroom=True),
-    "carrying": Place(tier=0, bias_load=1.0),
+    "elsewhere": Place(tier=0, bias_ns=TIE_NS, limit_ns=HEADROOM_NS, headroom=True),
+    "carrying": Place(tier=0, bias_ns=TIE_NS),
 }
 SOFTWARE: Final[Mapping[Software, Place]] = {
     "always": Place(tier=0),
@@ -50,7 +50,7 @@ class BalanceAlb:
         """The Plan for this state, one epoch after the last."""
         able = carrying_now(state)
         carrying = frozenset(member.id for member in able)
-        receiver = elect(state)
+        receiver = elect(state, able)
         granted = grants(state, carrying, PLACES, SOFTWARE)
         return Plan(
             epoch=next_epoch(state),
@@ -58,7 +58,7 @@ class BalanceAlb:
             latch=state.link_epoch,
             mode=self.name,
             members=roles(state, carrying),
-            transmit=self._table(state),
+            transmit=self._table(state, carrying),
             receiver=None if receiver is None else receiver.id,
             takeover=tuple(member.id for member in able),
             source_mac=state.source_mac or self.source_mac,
@@ -76,7 +76,8 @@ class BalanceAlb:
 
     def settled(self, state: TeamState, plan: Plan) -> TeamState:
         """Remember by which weights shares were dealt, and when they were moved."""
-        dealt = tuple(_worth(state).items())
+        carrying = frozenset(member.id for member in carrying_now(state))
+        dealt = tuple(_worth(state, carrying).items())
         before = () if state.plan is None else state.plan.transmit
         moved = dealt == state.load.dealt and plan.transmit != before
         load = replace(
@@ -89,9 +90,9 @@ class BalanceAlb:
         )
         return state if load == state.load else replace(state, load=load)
 
-    def _table(self, state: TeamState) -> tuple[int, ...]:
+    def _table(self, state: TeamState, carrying: frozenset[int]) -> tuple[int, ...]:
         """Members by share: dealt anew when members or weights change, else as load demands."""
-        worth = _worth(state)
+        worth = _worth(state, carrying)
         last = state.plan
         before = last.transmit if last is not None and last.mode == self.name else ()
         if before and state.load.dealt == tuple(worth.items()):
@@ -99,9 +100,8 @@ class BalanceAlb:
         return spread(before, worth, heirs=() if last is None else last.takeover)
 
 
-def _worth(state: TeamState) -> dict[int, int]:
+def _worth(state: TeamState, carrying: frozenset[int]) -> dict[int, int]:
     """Members that carry, in the order of the configuration, with what they can carry."""
-    carrying = {member.id for member in carrying_now(state)}
     members = [member for member in state.members if member.id in carrying]
     return capacities(
         {member.id: member.weight for member in members},

@@ -82,8 +82,8 @@ def ranking(state: TeamState) -> tuple[MemberState, ...]:
     Those that are held back come last; then by merit, then in the order of the configuration.
     """
     able = [member for member in state.members if member.can_carry]
-    able.sort(key=lambda member: merit(member, state), reverse=True)
-    return tuple(sorted(able, key=lambda member: not state.ready(member)))
+    able.sort(key=lambda member: (state.ready(member), merit(member, state)), reverse=True)
+    return tuple(able)
 
 
 def carrying_now(state: TeamState) -> tuple[MemberState, ...]:
@@ -92,13 +92,12 @@ def carrying_now(state: TeamState) -> tuple[MemberState, ...]:
     return tuple(member for member in able if state.ready(member)) or able
 
 
-def elect(state: TeamState) -> MemberState | None:
-    """The member that carries (``active-backup``) or receives (``balance-alb``).
+def elect(state: TeamState, able: tuple[MemberState, ...]) -> MemberState | None:
+    """The member that carries (``active-backup``) or receives (``balance-alb``), of those able to.
 
     The one that does so now goes on while it can, unless the team's ``failback`` lets another
     take the traffic back that was fit to carry for ``failback_delay``.
     """
-    able = carrying_now(state)
     incumbent = next((member for member in able if member.id == state.active), None)
     if incumbent is None:
         return able[0] if able else None

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import random
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+from esprit.model.event import LinkChanged
 from esprit.model.spec import EngineSpec
 from esprit.model.words import ModeName
 from esprit.sim import files
@@ -82,26 +84,60 @@ def pool() -> Iterator[Line]:
                     yield name, text + _broken(report), share >= 0.98 and report.violation is None
 
 
+#: Arrivals of so many lots, the same for every placement.
+LOTS: Final = 3
+
+#: A hundredth of a figure is less than the order makes in which equal engines are taken.
+ALIKE: Final = 0.01
+
+
 def rivals() -> Iterator[Line]:
-    """Throughput and p99 beside other placements, for scenarios that are shipped."""
-    for name in ("unlike", "spreading-balance", "n-stacks"):
-        read = files.load(name)
-        ours = run(read)
-        yield f"{name}: esprit", _speed(ours), None
-        for rival, make in RIVALS.items():
-            theirs = run(read, placement=make(read.seed))
-            # A hundredth is less than the order of equal choices makes.
-            ahead = (
-                ours.figures["throughput_bps"] >= theirs.figures["throughput_bps"] * 0.99
-                and ours.figures["p99_ns"] <= theirs.figures["p99_ns"] * 1.01
-            )
-            yield f"{name}: {rival}", _speed(theirs), ahead
+    """Throughput and p99 beside other placements, for every shipped scenario but the large one."""
+    for name in (path.stem for path in files.shipped()):
+        if name == "large":
+            continue
+        # From the first packet on: what a placement has let pile up before a measurement begins
+        # would count in it as throughput.
+        read = replace(files.load(name), warmup=0)
+        ours = _speed(read, None)
+        yield f"{name}: esprit", str(ours), None
+        for rival in RIVALS:
+            theirs = _speed(read, rival)
+            yield f"{name}: {rival}", str(theirs), ours.keeps_up_with(theirs)
 
 
-def _speed(report: Report) -> str:
-    found = report.figures
-    rate, late, drops = found["throughput_bps"] / 1e9, found["p99_ns"] / 1e3, found["drops"]
-    return f"{rate:.3f} Gbit/s, p99 {late:.1f} µs, {drops:.0f} drops{_broken(report)}"
+@dataclass(frozen=True, slots=True)
+class _Speed:
+    """Means over all lots."""
+
+    rate: float
+    late: float
+    drops: float
+    broken: str
+
+    def __str__(self) -> str:
+        rate, late = self.rate / 1e9, self.late / 1e3
+        return f"{rate:.3f} Gbit/s, p99 {late:.1f} µs, {self.drops:.0f} drops{self.broken}"
+
+    def keeps_up_with(self, other: _Speed) -> bool:
+        """Behind in neither figure."""
+        fast = self.rate >= other.rate * (1 - ALIKE)
+        return fast and self.late <= other.late * (1 + ALIKE) and not self.broken
+
+
+def _speed(scenario: Scenario, rival: str | None) -> _Speed:
+    """A scenario under a rival's placement; None: the pool's own."""
+    seeds = range(scenario.seed, scenario.seed + LOTS)
+    reports = [
+        run(scenario, seed=seed, placement=None if rival is None else RIVALS[rival](seed))
+        for seed in seeds
+    ]
+
+    def mean(figure: str) -> float:
+        return sum(report.figures[figure] for report in reports) / len(reports)
+
+    broken = "".join(_broken(report) for report in reports)
+    return _Speed(mean("throughput_bps"), mean("p99_ns"), mean("drops"), broken)
 
 
 def _broken(report: Report) -> str:
@@ -291,6 +327,10 @@ def liar() -> Iterator[Line]:
         yield f"verify = {name}", (text if caught else "not caught") + _broken(report), good
 
 
+#: Changes of the Plan that are timed.
+CHANGES: Final = 60
+
+
 def large() -> Iterator[Line]:
     """64 members, 256 engines, 100,000 SAs: what a Plan change takes, in real time."""
     begun = time.perf_counter()
@@ -301,9 +341,17 @@ def large() -> Iterator[Line]:
     steps = int(report.figures["steps"])
     text = f"{time.perf_counter() - begun:.1f} s for {steps} steps{_broken(report)}"
     yield "run", text, report.violation is None
-    worst = max(run_.plan_seconds, default=0.0) * 1e3
-    text = f"{worst:.2f} ms at most of {len(run_.plan_seconds)}"
-    yield "a Plan change, from event to acknowledgement", text, 0 < worst <= 5
+    # One member's link, again and again: a single change says little on a machine with others.
+    (number,) = run_.host.states
+    member = run_.host.states[number].members[-1].id
+    run_.plan_seconds.clear()
+    for turn in range(CHANGES):
+        event = LinkChanged(member=member, up=turn % 2 == 1, epoch=1_000 + turn)
+        run_.decide(number, event)
+    taken = sorted(seconds * 1e3 for seconds in run_.plan_seconds)
+    text = f"median {statistics.median(taken):.2f} ms, worst {taken[-1]:.2f} of {len(taken)}"
+    good = len(taken) == CHANGES and taken[-1] <= 5
+    yield "a Plan change, from event to acknowledgement", text, good
 
 
 FIGURES: Final[Mapping[str, Callable[[], Iterator[Line]]]] = MappingProxyType(

@@ -174,7 +174,7 @@ class Run:
 
     def _tell(self, event: Event) -> None:
         for number in self.host.states:
-            self._decide(number, event)
+            self.decide(number, event)
 
     def _put_in_force(self, number: int, decision: Decision) -> None:
         state, plan = decision.state, decision.plan
@@ -225,9 +225,10 @@ class Run:
         """Ask the mode again when time alone may change something."""
         if self._deadlines.get(number) != deadline:
             self._deadlines[number] = deadline
-            self._at(deadline, lambda: self._decide(number, Ticked(time=deadline)))
+            self._at(deadline, lambda: self.decide(number, Ticked(time=deadline)))
 
-    def _decide(self, number: int, event: Event) -> None:
+    def decide(self, number: int, event: Event) -> None:
+        """Let a team's mode answer an event, and put what it says in force."""
         stamped = replace(event, time=max(event.time, self.host.native.now()))
         begun, plans = time.perf_counter(), self.plans
         self._put_in_force(number, decide(self.host.states[number], stamped))
@@ -251,7 +252,7 @@ class Run:
 
     def _to_team(self, fault: Fault, event: Event) -> None:
         number = self.host.teams[fault.team or self.scenario.teams[0].name]
-        self._decide(number, event)
+        self.decide(number, event)
 
     def _to_member(self, fault: Fault, member: int) -> None:
         native = self.host.native
@@ -281,12 +282,12 @@ class Run:
             if host.admit(engine):
                 self._tell(EngineJoined(engine=engine.state()))
         number = host.specs[member][0]
-        self._decide(number, MemberJoined(member=host.member_state(member, up=True)))
+        self.decide(number, MemberJoined(member=host.member_state(member, up=True)))
 
     def _remove(self, member: int) -> None:
         host = self.host
         number = host.specs[member][0]
-        self._decide(number, MemberLeft(member=member))
+        self.decide(number, MemberLeft(member=member))
         own = [engine for engine in host.engines.values() if engine.member == member]
         for engine in own:
             self._leave(engine)

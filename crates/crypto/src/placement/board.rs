@@ -8,6 +8,7 @@ use esprit_packet::Time;
 use crate::engine::{Capabilities, Transfer};
 use crate::grants::Class;
 use crate::key::{Algorithm, Direction};
+use crate::placement::Ask;
 use crate::placement::headroom::OwnTraffic;
 use crate::rates::{Rate, Rates};
 
@@ -26,6 +27,8 @@ pub(crate) struct Cost {
     per_packet: u64,
     per_byte: u64,
     pub(crate) latency_ns: u64,
+    /// To install a key; beyond four seconds it is as good as never.
+    key_ns: u32,
     /// It knows the algorithm at all.
     pub(crate) able: bool,
 }
@@ -36,8 +39,29 @@ impl Cost {
             per_packet: fixed(rate.ns_per_packet),
             per_byte: fixed(rate.ns_per_byte),
             latency_ns: rate.latency_ns as u64,
+            key_ns: rate.key_ns as u32,
             able: true,
         })
+    }
+
+    /// Nanoseconds that the engine at `seat` is busy with a job, its key installed.
+    pub(crate) const fn work_ns(&self, seat: usize, ask: &Ask) -> u64 {
+        let work = self.service_ns(ask.shape.packets, ask.shape.bytes);
+        if ask.holders.has(seat) {
+            work
+        } else {
+            work.saturating_add(self.key_ns as u64)
+        }
+    }
+
+    /// The part of it that counts against headroom. A key that finds a free slot is installed once,
+    /// and no job after it pays for it; where it pushes out another, every job may.
+    pub(crate) const fn lasting_ns(&self, seat: usize, ask: &Ask) -> u64 {
+        if ask.crowded.has(seat) {
+            self.work_ns(seat, ask)
+        } else {
+            self.service_ns(ask.shape.packets, ask.shape.bytes)
+        }
     }
 
     /// Nanoseconds that the engine is busy with `packets` packets of `bytes` bytes together.
@@ -149,6 +173,13 @@ impl Hot {
             self.own.given(now, alone);
         }
         self.busy_until = self.busy_until.max(now) + Time(self.spread(service_ns));
+    }
+
+    /// What it should have given back is late by so much: as late again it may be from now on, and
+    /// has all of its work before it.
+    pub(crate) fn late(&mut self, now: Time, late: Time) {
+        let left = Time(self.spread(self.service_ns));
+        self.busy_until = self.busy_until.max(now + late + left);
     }
 
     /// It gave one back that it had been given at `since`. The expectation is corrected by what
@@ -272,7 +303,7 @@ mod tests {
             let rate = Rate {
                 ns_per_packet: packet,
                 ns_per_byte: byte,
-                latency_ns: 0.0,
+                ..Rate::default()
             };
             let cost = Cost::new(Some(&rate));
             for (packets, bytes) in [(1, 64), (64, 4096), (64, 90_000), (1, 65_536)] {

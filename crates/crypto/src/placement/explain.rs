@@ -76,7 +76,7 @@ pub struct Candidate {
     pub class: Class,
     /// Nanoseconds of work before it.
     pub backlog_ns: u64,
-    /// Nanoseconds of work in the job.
+    /// Nanoseconds of work in the job, with those to install its key where it is not held.
     pub service_ns: u64,
     /// Nanoseconds through the engine besides.
     pub latency_ns: u64,
@@ -122,12 +122,15 @@ pub(crate) fn candidates<'a>(
             let (hot, cost) = (&hot[at.seat], &costs[at.seat]);
             let terms = Terms::new(grant);
             let backlog_ns = hot.backlog_ns(ask.now);
-            let service_ns = cost.service_ns(ask.shape.packets, ask.shape.bytes);
+            let service_ns = cost.work_ns(at.seat, ask);
             let transfer_ns = match class {
                 Class::Primary => 0,
                 Class::Secondary | Class::Application => hot.transfer_ns(ask.memory),
             };
-            let bias_ns = terms.bias(hot);
+            let bias_ns = match class {
+                Class::Primary => 0,
+                Class::Secondary | Class::Application => terms.bias(hot),
+            };
             let expected_ns = backlog_ns
                 .saturating_add(service_ns)
                 .saturating_add(cost.latency_ns)
@@ -149,7 +152,7 @@ pub(crate) fn candidates<'a>(
             } else if !hot.has_room(backlog_ns, ask.memory) || ask.closed.has(at.seat) {
                 Verdict::Full
             } else if class != Class::Primary
-                && !terms.has_headroom(hot, ask, backlog_ns, service_ns)
+                && !terms.has_headroom(hot, ask, backlog_ns, cost.lasting_ns(at.seat, ask))
             {
                 Verdict::NoHeadroom
             } else if expected_ns > lanes.spill_ns(class) {
@@ -177,21 +180,35 @@ pub(crate) fn candidates<'a>(
     }
     let mut nobody = crate::seats::SeatSet::EMPTY;
     let chosen = lanes.choose(board, ask, &mut nobody).ok();
-    let tier_of_choice = chosen.and_then(|choice| {
+    let first = |class: Class| {
         all.iter()
-            .find(|(seat, at)| (*seat, at.class) == (choice.seat, choice.class))
-            .map(|(_, at)| (choice.class, at.tier))
+            .map(|(_, at): &(usize, Candidate)| at)
+            .filter(|at| at.class == class && at.verdict == Verdict::Dearer)
+            .map(|at| at.tier)
+            .min()
+    };
+    let own = first(Class::Primary);
+    let idle = chosen.is_some_and(|c| c.class == Class::Primary && board.at(c.seat).jobs == 0);
+    let others = first(if ask.application {
+        Class::Application
+    } else {
+        Class::Secondary
     });
     all.into_iter()
         .map(|(seat, mut candidate)| {
             let could = matches!(candidate.verdict, Verdict::Dearer | Verdict::BeyondSpill);
+            // The own engine is measured with the first tier of the others', unless that one
+            // comes after it, or the own engine is idle.
+            let competes = match candidate.class {
+                Class::Primary => own == Some(candidate.tier),
+                Class::Secondary | Class::Application => {
+                    others == Some(candidate.tier)
+                        && own.is_none_or(|own| candidate.tier <= own && !idle)
+                }
+            };
             if could && chosen.is_some_and(|c| (c.seat, c.class) == (seat, candidate.class)) {
                 candidate.verdict = Verdict::Chosen;
-            } else if candidate.verdict == Verdict::Dearer
-                && tier_of_choice.is_some_and(|(class, tier)| {
-                    (candidate.class.index(), candidate.tier) > (class.index(), tier)
-                })
-            {
+            } else if candidate.verdict == Verdict::Dearer && !competes {
                 candidate.verdict = Verdict::LaterTier;
             }
             candidate

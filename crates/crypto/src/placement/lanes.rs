@@ -1,15 +1,12 @@
-//! A team's grants as lists to search, and the search.
-
-use esprit_packet::Time;
+//! A team's grants as lists to search: by class and direction, in the order in which engines
+//! are asked.
 
 use crate::engine::Capabilities;
 use crate::grants::{Class, Grant, Grants};
 use crate::key::Direction;
+use crate::placement::Ask;
 use crate::placement::board::{Board, Cost, Hot};
 use crate::placement::headroom::Headroom;
-use crate::placement::{Ask, Choice};
-use crate::pool::Reject;
-use crate::seats::SeatSet;
 
 /// What a grant says, in the words of the formula.
 #[derive(Clone, Copy, Debug)]
@@ -57,20 +54,20 @@ impl Terms {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
-    seat: u16,
-    tier: u8,
+pub(super) struct Entry {
+    pub(super) seat: u16,
+    pub(super) tier: u8,
     /// It works only for the member that it belongs to.
-    own_only: bool,
-    member: Option<u32>,
-    terms: Terms,
+    pub(super) own_only: bool,
+    pub(super) member: Option<u32>,
+    pub(super) terms: Terms,
 }
 
 /// An [`Entry`], as far as most of many are looked at.
 #[derive(Clone, Copy, Debug)]
-struct Head {
-    seat: u16,
-    tier: u8,
+pub(super) struct Head {
+    pub(super) seat: u16,
+    pub(super) tier: u8,
 }
 
 /// Engines in the order in which they are asked.
@@ -100,9 +97,9 @@ impl Lane {
 
 /// Some of a lane's engines, one behind the other.
 #[derive(Clone, Copy)]
-struct Part<'a> {
-    entries: &'a [Entry],
-    heads: &'a [Head],
+pub(super) struct Part<'a> {
+    pub(super) entries: &'a [Entry],
+    pub(super) heads: &'a [Head],
 }
 
 /// A team's grants, by class and direction, in the order of their tiers. Engines that are not
@@ -193,7 +190,7 @@ impl Lanes {
         }
     }
 
-    fn lane(&self, class: Class, ask: &Ask) -> Part<'_> {
+    pub(super) fn lane(&self, class: Class, ask: &Ask) -> Part<'_> {
         let direction = ask.direction.index();
         match class {
             Class::Primary => {
@@ -239,42 +236,6 @@ impl Lanes {
             })
     }
 
-    /// Places a job on one of the engines of `board`.
-    ///
-    /// # Errors
-    /// [`Reject::NoEngine`] where none may do it, [`Reject::Full`] where those that may have
-    /// no room; these are then in `full`.
-    pub(crate) fn choose(
-        &self,
-        board: &Board,
-        ask: &Ask,
-        full: &mut SeatSet,
-    ) -> Result<Choice, Reject> {
-        let (hot, costs) = board.all(ask.algorithm, ask.direction);
-        let mut search = Search {
-            ask,
-            hot,
-            free_at: board.free_at(),
-            costs,
-            // Most jobs find every seat open.
-            sets: !(ask.exclude.is_empty() && ask.closed.is_empty()),
-            able: false,
-            reserve: None,
-            full,
-        };
-        for &class in Self::classes(ask) {
-            let found = search.lane(self.lane(class, ask), class, self.spill_ns(class));
-            if let Some(choice) = found {
-                return Ok(choice);
-            }
-        }
-        match search.reserve {
-            Some((_, choice)) => Ok(choice),
-            None if search.able => Err(Reject::Full),
-            None => Err(Reject::NoEngine),
-        }
-    }
-
     /// The least work, in nanoseconds, that one of the engines has which such a job would go to
     /// first, and that engine's costs: of the member's own, or else of the first tier.
     pub(crate) fn least<'b>(
@@ -310,138 +271,5 @@ impl Lanes {
             }
         }
         None
-    }
-}
-
-/// A cost, and where in its lane it was seen.
-#[derive(Clone, Copy)]
-struct Place {
-    cost: u64,
-    at: usize,
-}
-
-impl Place {
-    const NOWHERE: Self = Self {
-        cost: u64::MAX,
-        at: 0,
-    };
-}
-
-struct Search<'a> {
-    ask: &'a Ask,
-    hot: &'a [Hot],
-    free_at: &'a [Time],
-    costs: &'a [Cost],
-    /// Some seats are excluded or closed.
-    sets: bool,
-    /// Some engine could do it, had it room.
-    able: bool,
-    /// The cheapest with room beyond the spill limit.
-    reserve: Option<(u64, Choice)>,
-    full: &'a mut SeatSet,
-}
-
-impl Search<'_> {
-    fn lane(&mut self, lane: Part<'_>, class: Class, spill_ns: u64) -> Option<Choice> {
-        let (now, shape) = (self.ask.now, self.ask.shape);
-        let mut best = Place::NOWHERE;
-        let mut reserve = Place::NOWHERE;
-        let mut tier = None;
-        for (at, head) in lane.heads.iter().enumerate() {
-            if tier != Some(head.tier) {
-                if best.cost < u64::MAX {
-                    break;
-                }
-                tier = Some(head.tier);
-            }
-            // Most of many engines end here: the way, the bias and all that may speak against
-            // one only make it dearer. While there is no best one, none ends here.
-            let seat = usize::from(head.seat);
-            let cost = &self.costs[seat];
-            let least = self.free_at[seat].since(now).0
-                + cost.latency_ns
-                + cost.service_ns(shape.packets, shape.bytes);
-            if least >= best.cost {
-                continue;
-            }
-            let Some((cost, expected_ns)) = self.weigh(&lane.entries[at], class) else {
-                continue;
-            };
-            let place = if expected_ns <= spill_ns {
-                &mut best
-            } else {
-                &mut reserve
-            };
-            if cost < place.cost {
-                *place = Place { cost, at };
-            }
-        }
-        if best.cost < u64::MAX {
-            return Some(self.choice(&lane.entries[best.at], class));
-        }
-        if reserve.cost < self.reserve.map_or(u64::MAX, |(least, _)| least) {
-            self.reserve = Some((reserve.cost, self.choice(&lane.entries[reserve.at], class)));
-        }
-        None
-    }
-
-    fn choice(&self, entry: &Entry, class: Class) -> Choice {
-        let (seat, ask) = (usize::from(entry.seat), self.ask);
-        let (hot, cost) = (&self.hot[seat], &self.costs[seat]);
-        let service_ns = cost.service_ns(ask.shape.packets, ask.shape.bytes);
-        let transfer_ns = match class {
-            Class::Primary => 0,
-            Class::Secondary | Class::Application => hot.transfer_ns(ask.memory),
-        };
-        let expected_ns = hot
-            .backlog_ns(ask.now)
-            .saturating_add(service_ns)
-            .saturating_add(cost.latency_ns)
-            .saturating_add(transfer_ns);
-        Choice {
-            seat,
-            class,
-            service_ns,
-            expected_ns,
-        }
-    }
-
-    /// What it costs on this engine, and when it is expected back; none where it may not, cannot, or
-    /// has no room.
-    fn weigh(&mut self, entry: &Entry, class: Class) -> Option<(u64, u64)> {
-        let ask = self.ask;
-        let seat = usize::from(entry.seat);
-        let (hot, cost) = (&self.hot[seat], &self.costs[seat]);
-        let beside = entry.own_only && entry.member != ask.member;
-        if !hot.usable
-            || !cost.able
-            || beside
-            || ask.memory > hot.memory_limit
-            || (self.sets && ask.exclude.has(seat))
-        {
-            return None;
-        }
-        self.able = true;
-        let backlog = hot.backlog_ns(ask.now);
-        if !hot.has_room(backlog, ask.memory) || (self.sets && ask.closed.has(seat)) {
-            self.full.insert(seat);
-            return None;
-        }
-        let service_ns = cost.service_ns(ask.shape.packets, ask.shape.bytes);
-        let transfer = if class == Class::Primary {
-            0
-        } else if entry.terms.has_headroom(hot, ask, backlog, service_ns) {
-            hot.transfer_ns(ask.memory)
-        } else {
-            return None;
-        };
-        let expected_ns = backlog
-            .saturating_add(cost.latency_ns)
-            .saturating_add(service_ns)
-            .saturating_add(transfer);
-        Some((
-            expected_ns.saturating_add(entry.terms.bias(hot)),
-            expected_ns,
-        ))
     }
 }

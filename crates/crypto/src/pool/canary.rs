@@ -197,7 +197,13 @@ impl Pool {
             return EVERY;
         };
         let canary = &self.canaries.all[number];
-        let service_ns = rate.service_ns(canary.shape.packets, canary.shape.bytes);
+        let canary_key = canary.key.id();
+        let key_ns = if self.keys.holders(canary_key).has(at) {
+            0
+        } else {
+            rate.key_ns as u64
+        };
+        let service_ns = rate.service_ns(canary.shape.packets, canary.shape.bytes) + key_ns;
         let every = Time(EVERY.0.max(service_ns.saturating_mul(SHARE)));
         let memory = memory(&canary.input, canary.shape.dst_len);
         let mut hot = self.board.at_mut(at);
@@ -239,6 +245,7 @@ impl Pool {
         }
         seat.canary_turn += 1;
         seat.begin(now, &mut hot, ticket, 0, memory, &choice);
+        self.keys.used(at, canary_key);
         self.busy.insert(at);
         every
     }

@@ -88,6 +88,7 @@ impl Pool {
         seat.count(choice, &ask.shape);
         let mut hot = self.board.at_mut(choice.seat);
         seat.begin(now, &mut hot, ticket, 0, ask.memory, choice);
+        self.keys.used(choice.seat, request.key.id());
         self.busy.insert(choice.seat);
         Ok(ticket)
     }
@@ -261,6 +262,14 @@ impl Pool {
         self.leave(at);
     }
 
+    /// The engine's oldest job is late: what it has is expected later by as much again, so that an
+    /// engine that stopped gets little more until it counts as hung.
+    pub(super) fn see_late(&mut self, now: Time, at: usize) {
+        if let Some(late) = self.seats[at].late(now) {
+            self.board.at_mut(at).late(now, late);
+        }
+    }
+
     /// The engine is given nothing more, and what it has is done elsewhere. It keeps the
     /// buffers until it gives them back or is reset.
     pub(super) fn leave(&mut self, at: usize) {
@@ -326,6 +335,7 @@ impl Pool {
         let at = self.seat_of(id)?;
         let seat = self.seats.remove(at);
         self.board.remove(at);
+        self.keys.remove(at);
         let attempts: Vec<(u64, u8)> = seat
             .outstanding
             .iter()

@@ -218,6 +218,8 @@ impl Pool {
             memory: origin.memory,
             member: origin.member,
             application: origin.team == APPLICATIONS,
+            holders: self.keys.holders(key.id()),
+            crowded: self.keys.full(),
             exclude: never.union(&spared),
             closed: self.closed,
         };
@@ -267,6 +269,7 @@ impl Pool {
             } else {
                 let mut hot = self.board.at_mut(choice.seat);
                 seat.begin(now, &mut hot, ticket, attempt, origin.memory, &choice);
+                self.keys.used(choice.seat, key.id());
                 self.busy.insert(choice.seat);
                 None
             };
@@ -338,6 +341,8 @@ impl Pool {
         team.lanes.choose(&self.board, ask, full)
     }
 
+    /// Lets a [`Placer`](crate::placement::Placer) choose among those that the formula would choose
+    /// among: what the Plan keeps for later, or for nobody, is not its to open.
     fn ask_placer(&mut self, team: u32, ask: &Ask) -> Result<Choice, Reject> {
         let all = self.explain(ask.now, team, ask);
         let could = |verdict| {
@@ -350,8 +355,18 @@ impl Pool {
         if !all.iter().any(|at| could(at.verdict) || wait(at.verdict)) {
             return Err(Reject::NoEngine);
         }
+        // Where nobody keeps within the limit, the formula takes the cheapest of all.
+        let limit = |class| self.team(team).map_or(0, |team| team.lanes.spill_ns(class));
+        let late = !all.iter().any(|at| {
+            let kept = at.cost_ns - at.bias_ns <= limit(at.class);
+            kept && matches!(at.verdict, Verdict::Chosen | Verdict::Dearer)
+        });
+        let offered = |at: &Candidate| {
+            matches!(at.verdict, Verdict::Chosen | Verdict::Dearer)
+                || (late && at.verdict == Verdict::BeyondSpill)
+        };
         let mut open: Vec<Candidate> = Vec::with_capacity(all.len());
-        for candidate in all.into_iter().filter(|at| could(at.verdict)) {
+        for candidate in all.into_iter().filter(offered) {
             // An engine that could do it as primary use is not offered again as secondary.
             if open.iter().all(|at| at.engine != candidate.engine) {
                 open.push(candidate);

@@ -19,6 +19,10 @@ use crate::verify::Verified;
 /// A job counts as hung at this many times its expected time.
 const HUNG_FACTOR: u64 = 4;
 
+/// It is late at this many times its expected time: half of the way to hung, and more than the
+/// worker's steps and a thread's turns make of a job in good order.
+const LATE_FACTOR: u64 = 2;
+
 /// An engine whose thread gets no processor is as good as hung after this: 100 ms.
 const STARVED_LIMIT: Time = Time(100_000_000);
 
@@ -221,6 +225,14 @@ impl Seat {
             self.latency_ns,
         );
         Some(job)
+    }
+
+    /// For how long its oldest job should have been back, once that is beyond doubt.
+    pub(crate) fn late(&self, now: Time) -> Option<Time> {
+        let job = self.outstanding.front()?;
+        let expected = Time(job.expected_ns);
+        let late = now.since(job.since + expected);
+        (late >= Time(expected.0.saturating_mul(LATE_FACTOR - 1))).then_some(late)
     }
 
     /// When to look whether the oldest job is hung. Those behind it are expected later, so one look at

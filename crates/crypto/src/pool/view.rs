@@ -4,7 +4,7 @@ use esprit_packet::Time;
 
 use crate::grants::{APPLICATIONS, Class, EngineId};
 use crate::job::MAX_OPS;
-use crate::key::{Algorithm, Direction};
+use crate::key::{AeadKey, Algorithm, Direction};
 use crate::placement::explain::{Known, candidates};
 use crate::placement::{Ask, Candidate};
 use crate::pool::Pool;
@@ -84,6 +84,16 @@ impl Pool {
         })
     }
 
+    /// The same question, for a job with this key.
+    #[must_use]
+    pub fn with_key(&self, ask: &Ask, key: &AeadKey) -> Ask {
+        Ask {
+            holders: self.keys.holders(key.id()),
+            crowded: self.keys.full(),
+            ..*ask
+        }
+    }
+
     /// The engine that a job would be placed on now: [`Pool::submit`]'s search, without the job.
     #[must_use]
     pub fn would_place(&self, team: u32, ask: &Ask) -> Option<EngineId> {
@@ -108,6 +118,8 @@ impl Pool {
                 memory: origin.memory,
                 member: origin.member,
                 application: origin.team == APPLICATIONS,
+                holders: self.keys.holders(job.key.id()),
+                crowded: self.keys.full(),
                 exclude: self.synchronous.union(&never),
                 closed: SeatSet::EMPTY,
             };

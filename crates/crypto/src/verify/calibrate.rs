@@ -151,6 +151,7 @@ fn fit(points: &[Point]) -> Rate {
                     latency_ns: solution[0],
                     ns_per_packet: solution[1],
                     ns_per_byte: solution[2],
+                    key_ns: 0.0,
                 };
             }
         }
