@@ -33,16 +33,43 @@ pub struct Group {
 }
 
 impl Group {
-    pub(crate) fn bytes(&self) -> u32 {
-        self.each * (self.count - 1) + self.last
+    /// A group of no packet yet.
+    pub(crate) fn new(member: u32, eth: l2::Header, outer: OuterTemplate) -> Self {
+        Self {
+            member,
+            eth,
+            outer,
+            start: 0,
+            count: 0,
+            each: 0,
+            last: 0,
+        }
     }
 
-    /// Whether one more ESP packet of `len` bytes can join: all but the last are of one size.
-    pub(crate) fn takes(&self, len: u32) -> bool {
-        self.last == self.each
-            && len <= self.each
-            && self.count < GSO_SEGMENTS
-            && self.bytes() + len <= GSO_BYTES
+    /// A group of no packet yet, behind the same headers.
+    pub(crate) fn another(&self) -> Self {
+        Self::new(self.member, self.eth.clone(), self.outer.clone())
+    }
+
+    pub(crate) fn bytes(&self) -> u32 {
+        self.each * self.count.saturating_sub(1) + self.last
+    }
+
+    /// Takes one more ESP packet of `len` bytes, which lies at `start` in the job's output; false
+    /// where it cannot: all but the last are of one size.
+    pub(crate) fn join(&mut self, start: u32, len: u32) -> bool {
+        if self.count == 0 {
+            (self.start, self.each) = (start, len);
+        } else if self.last != self.each
+            || len > self.each
+            || self.count >= GSO_SEGMENTS
+            || self.bytes() + len > GSO_BYTES
+        {
+            return false;
+        }
+        self.count += 1;
+        self.last = len;
+        true
     }
 
     /// The frame that carries the ESP bytes `start..start + len` of `sealed`.

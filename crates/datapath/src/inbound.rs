@@ -269,13 +269,15 @@ impl Worker {
         };
         let shared = frame.buf.share();
         let mut at = start;
+        // The packets of a super-frame are mostly of one SA: it is looked for once.
+        let mut known = None;
         for nth in 0.. {
             let esp = EspAt {
                 start: at,
                 end: end.min(at + each),
                 nth,
             };
-            if let Err(reason) = self.open(now, member, &shared, parsed, &esp, draft) {
+            if let Err(reason) = self.open(now, member, &shared, parsed, &esp, &mut known, draft) {
                 self.drop_on_member(member, reason, 1);
                 self.note_drop(team, Way::In, reason, parsed, 1);
             }
@@ -287,6 +289,10 @@ impl Worker {
         Ok(())
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one packet's facts, all borrowed"
+    )]
     fn open(
         &mut self,
         now: Time,
@@ -294,29 +300,33 @@ impl Worker {
         frame: &SharedBuf,
         parsed: &Parsed,
         at: &EspAt,
+        known: &mut Option<(u32, u32)>,
         draft: &mut OpenDraft,
     ) -> Result<(), DropReason> {
         let bytes = &frame.data()[at.start as usize..at.end as usize];
         let header = esp::parse_packet(bytes).map_err(|_| DropReason::EspMalformed)?;
-        let sa_id = self
-            .sas
-            .sad
-            .lookup(header.spi, parsed.dst)
-            .ok_or(DropReason::NoSa)?;
-        if draft.sa != sa_id.0 || draft.member != member || draft.ops.len() >= draft.limit {
+        let sa_id = match *known {
+            Some((spi, sa)) if spi == header.spi => sa,
+            Some(_) | None => {
+                let found = self.sas.sad.lookup(header.spi, parsed.dst);
+                found.ok_or(DropReason::NoSa)?.0
+            }
+        };
+        *known = Some((header.spi, sa_id));
+        if draft.sa != sa_id || draft.member != member || draft.ops.len() >= draft.limit {
             self.submit_open(now, draft);
         }
-        let sa = self.sas.inbound.get(&sa_id.0).ok_or(DropReason::NoSa)?;
         if draft.ops.is_empty() {
+            let sa = self.sas.inbound.get(&sa_id).ok_or(DropReason::NoSa)?;
             draft.limit = self.job_size(sa.spec.team, member, &sa.key, Direction::Open);
         }
-        let sa = self.sas.inbound.get_mut(&sa_id.0).ok_or(DropReason::NoSa)?;
+        let sa = self.sas.inbound.get_mut(&sa_id).ok_or(DropReason::NoSa)?;
         let seq = match sa.replay.check(header.seq_lo) {
             Ok(seq) => seq,
             Err(drop) => {
                 let (reason, team) = (replayed(drop), sa.spec.team);
                 sa.drops.count(reason, 1);
-                self.trail.sa = Some(sa_id.0);
+                self.trail.sa = Some(sa_id);
                 self.note_drop(team, Way::In, reason, parsed, 1);
                 return Ok(());
             }
@@ -339,7 +349,7 @@ impl Worker {
         if !held {
             draft.frames.push(frame.clone());
         }
-        draft.sa = sa_id.0;
+        draft.sa = sa_id;
         draft.member = member;
         let index = (draft.frames.len() - 1) as u16;
         let dst = draft.dst + l3_len;

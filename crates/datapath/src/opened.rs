@@ -6,7 +6,7 @@
 //! ```
 
 use esprit_ipsec::sad::Mode;
-use esprit_ipsec::spd::Action;
+use esprit_ipsec::spd::{Action, Verdict};
 use esprit_ipsec::{encap, esp, ids::PolicyId};
 use esprit_packet::parse::{Net, Parsed, parse_packet};
 use esprit_packet::{Slice, TxFrame, VnetHdr};
@@ -27,6 +27,23 @@ pub(crate) struct Accepted {
     /// Where it begins in the job's output, and what it is.
     start: u32,
     parsed: Parsed,
+}
+
+/// The packet of the job that was looked at last. Policies see the same in the next one of its TCP
+/// flow, so neither headers nor policies are read again.
+struct Last {
+    start: u32,
+    parsed: Parsed,
+    verdict: Verdict,
+}
+
+impl Last {
+    /// What is known of the packet at `start`, if it is such a one.
+    fn next(&self, dst: &[u8], start: usize, end: usize) -> Option<(Parsed, Verdict)> {
+        let before = dst.get(self.start as usize..)?;
+        let parsed = self.parsed.of_next(before, dst.get(start..end)?)?;
+        Some((parsed, self.verdict))
+    }
 }
 
 impl Worker {
@@ -58,6 +75,7 @@ impl Worker {
         let mut dst = ready.dst;
         let accepted = &mut self.accepted;
         accepted.clear();
+        let mut last: Option<Last> = None;
         for (n, packet) in ready.meta.packets.iter().enumerate() {
             let Some(outer) = input.frames.get(usize::from(packet.frame)) else {
                 continue;
@@ -68,10 +86,24 @@ impl Worker {
                 sa.replay
                     .commit(packet.seq)
                     .map_err(replayed)
-                    .and_then(|()| inner(sa.spec.mode, packet, outer.data(), dst.data_mut()))
+                    .and_then(|()| {
+                        inner(
+                            sa.spec.mode,
+                            packet,
+                            outer.data(),
+                            dst.data_mut(),
+                            last.as_ref(),
+                        )
+                    })
             };
-            let checked = checked.and_then(|(start, parsed)| {
-                let verdict = team.spd.lookup_in(&parsed, &dst.data()[start as usize..]);
+            let checked = checked.and_then(|(start, parsed, known)| {
+                let verdict = known
+                    .unwrap_or_else(|| team.spd.lookup_in(&parsed, &dst.data()[start as usize..]));
+                last = Some(Last {
+                    start,
+                    parsed,
+                    verdict,
+                });
                 let covered = match sa.spec.policy {
                     Some(policy) => verdict.policy == Some(PolicyId(policy)),
                     None => true,
@@ -131,13 +163,15 @@ impl Worker {
     }
 }
 
-/// The packet inside: where it begins in the output, and what it is.
+/// The packet inside: where it begins in the output, what it is, and what policies say to it where
+/// that is known already.
 fn inner(
     mode: Mode,
     packet: &Packet,
     outer: &[u8],
     dst: &mut [u8],
-) -> Result<(u32, Parsed), DropReason> {
+    last: Option<&Last>,
+) -> Result<(u32, Parsed, Option<Verdict>), DropReason> {
     let at = packet.dst as usize;
     let plain_len = packet.esp_len as usize - esp::PREFIX_LEN - esp::ICV_LEN;
     let plain = &mut dst[at..at + plain_len];
@@ -163,7 +197,13 @@ fn inner(
         }
     };
     let end = at + trailer.payload_len;
-    let parsed = parse_packet(&dst[start..end]).map_err(|_| DropReason::InnerMalformed)?;
+    let (parsed, verdict) = match last.and_then(|last| last.next(dst, start, end)) {
+        Some((parsed, verdict)) => (parsed, Some(verdict)),
+        None => {
+            let parsed = parse_packet(&dst[start..end]);
+            (parsed.map_err(|_| DropReason::InnerMalformed)?, None)
+        }
+    };
     let announced = match (mode, trailer.next_header) {
         (Mode::Transport, _) => true,
         (Mode::Tunnel, esp::NEXT_HEADER_IPV4) => matches!(parsed.net, Net::Ipv4),
@@ -173,5 +213,5 @@ fn inner(
     if !announced {
         return Err(DropReason::InnerMalformed);
     }
-    Ok((start as u32, parsed))
+    Ok((start as u32, parsed, verdict))
 }

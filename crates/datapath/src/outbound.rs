@@ -34,7 +34,7 @@ use crate::group::Group;
 use crate::l2;
 use crate::member::Member;
 use crate::plan::Mac;
-use crate::sa::{IN_FLIGHT, Ready};
+use crate::sa::{IN_FLIGHT, OutSa, Ready};
 use crate::transmit::segments_of;
 use crate::verdict::DropReason;
 use crate::worker::{MEMBER_FULL, Worker};
@@ -66,6 +66,84 @@ pub(crate) struct Draft {
     segments: Vec<Segment>,
     /// Packets that it is to hold, as the engines stand.
     limit: usize,
+}
+
+/// What all segments of a frame have in common on their way into ESP.
+struct Wrapping {
+    spi: u32,
+    esn: bool,
+    salt: [u8; 4],
+    /// Bytes of a segment's headers that are not sealed: in transport mode the IP header
+    /// becomes the outer one.
+    skip: usize,
+    next_header: u8,
+}
+
+impl Wrapping {
+    fn of(sa: &OutSa, parsed: &Parsed) -> Self {
+        let (skip, next_header) = match sa.spec.mode {
+            Mode::Tunnel if matches!(parsed.net, Net::Ipv6) => (0, esp::NEXT_HEADER_IPV6),
+            Mode::Tunnel => (0, esp::NEXT_HEADER_IPV4),
+            Mode::Transport => (usize::from(parsed.l4 - parsed.l3), parsed.protocol),
+        };
+        Self {
+            spi: sa.spec.spi,
+            esn: sa.spec.esn,
+            salt: sa.salt,
+            skip,
+            next_header,
+        }
+    }
+}
+
+impl Draft {
+    /// What comes next leaves behind these headers: with the packets before it, where they do too.
+    fn begin(&mut self, member: u32, eth: l2::Header, outer: OuterTemplate) {
+        let joins = self.meta.groups.last().is_some_and(|group| {
+            group.member == member && group.eth == eth && group.outer.joins(&outer)
+        });
+        if !joins {
+            self.meta.groups.push(Group::new(member, eth, outer));
+        }
+    }
+
+    /// Adds one numbered segment of the last frame to the job: what is copied, what is sealed, what
+    /// leaves where.
+    fn add(&mut self, wrapping: &Wrapping, segment: &Segment, seq: u64) {
+        let head = segment.head.start as usize + wrapping.skip..segment.head.end as usize;
+        // The prefix stands before the plaintext, over what is no longer needed.
+        let prefix = head.start - esp::PREFIX_LEN..head.start;
+        if let Some(out) = self.headers[prefix.clone()].first_chunk_mut() {
+            esp::write_prefix(out, wrapping.spi, seq);
+        }
+        let plain = head.len() + segment.body.len();
+        let tail = head.end..head.end + esp::trailer_len(plain);
+        let pad = esp::pad_len(plain);
+        esp::write_trailer(&mut self.headers[tail.clone()], pad, wrapping.next_header);
+        let (aad, aad_len) = esp::aad(wrapping.spi, seq, wrapping.esn);
+        let len = esp::sealed_len(plain) as u32;
+        self.ops.push(Op {
+            nonce: esp::nonce(wrapping.salt, esp::iv(seq)),
+            aad,
+            aad_len,
+            long_aad: (0, 0),
+            frame: (self.frames.len() - 1) as u16,
+            prefix: (prefix.start as u32, prefix.end as u32),
+            head: (head.start as u32, head.end as u32),
+            tail: (tail.start as u32, tail.end as u32),
+            body: (segment.body.start, segment.body.end),
+            dst: self.dst,
+        });
+        if let Some(group) = self.meta.groups.last_mut()
+            && !group.join(self.dst, len)
+        {
+            let mut next = group.another();
+            next.join(self.dst, len);
+            self.meta.groups.push(next);
+        }
+        self.meta.packets += 1;
+        self.dst += len;
+    }
 }
 
 impl Worker {
@@ -197,6 +275,7 @@ impl Worker {
         let sa = self.sas.outbound.get(&sa_id).filter(|sa| !sa.deleted);
         let sa = sa.ok_or(DropReason::NoSa)?;
         let (eth, outer) = wrap(sa, parsed, frame.buf.data())?;
+        let wrapping = Wrapping::of(sa, parsed);
 
         let packets = segments_of(frame.buf.len(), &frame.vnet) as usize;
         if draft.ops.len() + packets > draft.limit
@@ -233,26 +312,26 @@ impl Worker {
                 return Err(reason);
             }
         };
-        let shared = frame.buf.share();
+        let mut shared = Some(frame.buf.share());
         draft.sa = sa_id;
         draft.member = member;
-        let mut index = None;
+        draft.begin(member, eth, outer);
         for (segment, seq) in cut.iter().zip(numbers.iter()) {
             if draft.ops.len() >= draft.limit {
                 // More segments than a job holds: the rest of the headers go with the next.
                 let headers = draft.headers.clone();
+                let frame = draft.frames.last().cloned();
+                let group = draft.meta.groups.last().map(Group::another);
                 self.submit(now, draft);
                 draft.limit = self.seal_size(sa_id, member);
                 draft.headers = headers;
+                draft.frames.extend(frame);
+                draft.meta.groups.extend(group);
                 draft.sa = sa_id;
                 draft.member = member;
-                index = None;
             }
-            let frame = *index.get_or_insert_with(|| {
-                draft.frames.push(shared.clone());
-                draft.frames.len() - 1
-            });
-            self.add(draft, segment, seq, frame, parsed, &eth, &outer);
+            draft.frames.extend(shared.take());
+            draft.add(&wrapping, segment, seq);
         }
         draft.segments = cut;
         Ok(())
@@ -284,85 +363,6 @@ impl Worker {
             self.events.push(now, Event::SaGrant { sa: sa_id, next });
         }
         Ok(numbers)
-    }
-
-    /// Adds one numbered segment to the job: what is copied, what is sealed, what leaves where.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one segment's facts, all borrowed"
-    )]
-    fn add(
-        &self,
-        draft: &mut Draft,
-        segment: &Segment,
-        seq: u64,
-        frame: usize,
-        parsed: &Parsed,
-        eth: &l2::Header,
-        outer: &OuterTemplate,
-    ) {
-        let Some(sa) = self.sas.outbound.get(&draft.sa) else {
-            return;
-        };
-        let spec = &sa.spec;
-        // In transport mode the IP header is not part of what is sealed: it becomes the outer.
-        let (skip, next_header) = match spec.mode {
-            Mode::Tunnel if matches!(parsed.net, Net::Ipv6) => (0, esp::NEXT_HEADER_IPV6),
-            Mode::Tunnel => (0, esp::NEXT_HEADER_IPV4),
-            Mode::Transport => (usize::from(parsed.l4 - parsed.l3), parsed.protocol),
-        };
-        let head = segment.head.start as usize + skip..segment.head.end as usize;
-        // The prefix stands before the plaintext, over what is no longer needed.
-        let prefix = head.start - esp::PREFIX_LEN..head.start;
-        if let Some(out) = draft.headers[prefix.clone()].first_chunk_mut() {
-            esp::write_prefix(out, spec.spi, seq);
-        }
-        let plain = head.len() + segment.body.len();
-        let trailer = esp::trailer_len(plain);
-        let tail = head.end..head.end + trailer;
-        esp::write_trailer(
-            &mut draft.headers[tail.clone()],
-            esp::pad_len(plain),
-            next_header,
-        );
-        let (aad, aad_len) = esp::aad(spec.spi, seq, spec.esn);
-        let len = esp::sealed_len(plain) as u32;
-        draft.ops.push(Op {
-            nonce: esp::nonce(sa.salt, esp::iv(seq)),
-            aad,
-            aad_len,
-            long_aad: (0, 0),
-            frame: frame as u16,
-            prefix: (prefix.start as u32, prefix.end as u32),
-            head: (head.start as u32, head.end as u32),
-            tail: (tail.start as u32, tail.end as u32),
-            body: (segment.body.start, segment.body.end),
-            dst: draft.dst,
-        });
-        let member = draft.member;
-        let joins = draft.meta.groups.last().is_some_and(|group| {
-            group.takes(len)
-                && group.member == member
-                && group.eth == *eth
-                && group.outer.joins(outer)
-        });
-        match draft.meta.groups.last_mut() {
-            Some(group) if joins => {
-                group.count += 1;
-                group.last = len;
-            }
-            Some(_) | None => draft.meta.groups.push(Group {
-                member,
-                eth: eth.clone(),
-                outer: outer.clone(),
-                start: draft.dst,
-                count: 1,
-                each: len,
-                last: len,
-            }),
-        }
-        draft.meta.packets += 1;
-        draft.dst += len;
     }
 
     /// Gives the job in the making to the pool, and starts the next.
