@@ -104,6 +104,7 @@ impl Worker {
         // One more turn for what the device still takes; a Plan without the member came
         // before, so nothing new is queued.
         let _ = self.send(now, io);
+        self.read_former(now, io);
         let Some(team) = self.members.get_mut(&member).map(|member| {
             member.up = false;
             member.team

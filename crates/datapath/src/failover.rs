@@ -169,6 +169,7 @@ impl Worker {
             .receiver
             .filter(|_| before.receiver == Some(lost));
         if let Some(receiver) = receiver {
+            self.follow_receiver(team_id, &before);
             self.announce(team_id, receiver);
         }
         self.move_queue(lost);
@@ -205,6 +206,14 @@ impl Worker {
             team.shares = vec![0; route.shares()];
         }
         core::mem::replace(&mut team.route, route)
+    }
+
+    /// What lies unread at the receiver of before came to the right port: until the switch has been
+    /// told, there is no other.
+    fn follow_receiver(&mut self, team: u32, before: &Route) {
+        if let Some(team) = self.teams.get_mut(&team) {
+            team.former = before.receiver;
+        }
     }
 
     /// Queues the Plan's announcements for `member`, before anything else that it sends.
@@ -307,6 +316,7 @@ impl Worker {
         if let Some(receiver) = team.route.receiver
             && before.receiver != Some(receiver)
         {
+            self.follow_receiver(id, &before);
             self.announce(id, receiver);
         }
         self.retell(now, id);

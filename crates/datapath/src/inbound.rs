@@ -169,11 +169,13 @@ impl Worker {
             return Err(DropReason::Looped);
         }
         // What switches may have learnt anywhere is taken by whoever carries.
+        let former = team.former == Some(member_id);
         let roams = || member.carry && member.accept && member.alive() && team.doors.roams(to);
         if to.is_group() || to == team.mac {
             return match team.route.receiver {
                 Some(receiver) if receiver == member_id => Ok(team.id),
-                Some(_) | None if !to.is_group() && roams() => Ok(team.id),
+                // Of what was sent to all, the receiver has a copy.
+                Some(_) | None if !to.is_group() && (former || roams()) => Ok(team.id),
                 Some(_) | None => Err(DropReason::Duplicate),
             };
         }

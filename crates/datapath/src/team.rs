@@ -61,6 +61,8 @@ pub struct Team {
     pub plan: Option<Plan>,
     /// The Plan less what was latched since.
     pub route: Route,
+    /// The receiver of before, until what it heard as such has been read.
+    pub former: Option<u32>,
     /// Whose frame a frame is.
     pub doors: Doors,
     /// The members' ports are to be told which addresses to let in.
@@ -111,6 +113,7 @@ impl Team {
             mac,
             plan: None,
             route: Route::closed(),
+            former: None,
             doors: Doors::default(),
             doors_moved: false,
             spd: Spd::default(),

@@ -192,6 +192,38 @@ fn a_vanished_port_is_reported_and_its_member_replaced() {
 }
 
 #[test]
+fn what_the_receiver_of_before_had_heard_is_not_lost() {
+    let (mut left, mut right) = hosts(Mode::Tunnel, true);
+    for number in 0..100_u8 {
+        left.send(VnetHdr::default(), udp(1, 2, &[number; 40]));
+    }
+    let sealed = core::mem::take(&mut left.member(1).tx);
+    assert!(!sealed.is_empty());
+    let (early, late) = sealed.split_at(sealed.len() - 1);
+    // They lie in the old receiver's socket when the other one becomes the receiver.
+    for (vnet, frame) in early {
+        right.member(1).rx.push_back((*vnet, frame.clone()));
+    }
+    let broadcast = [&[0xff; 6][..], &member_mac(9, 9).0, &[8, 6], &[0; 46]].concat();
+    right
+        .member(1)
+        .rx
+        .push_back((VnetHdr::default(), broadcast));
+    let plan = right.plan(vec![2], 2, SourceMac::Team);
+    right.publish(plan);
+    right.settle();
+    assert_eq!(right.tap().tx.len(), early.len(), "{:?}", right.drops());
+    // What all members hear is still taken of one.
+    assert_eq!(right.drops().get("duplicate"), Some(&1));
+    // What comes there later, the switch has sent the wrong way.
+    for (vnet, frame) in late {
+        right.hear(1, *vnet, frame.clone());
+    }
+    assert_eq!(right.tap().tx.len(), early.len());
+    assert_eq!(right.drops().get("duplicate"), Some(&2));
+}
+
+#[test]
 fn one_member_accepts_what_is_for_all() {
     let (_, mut right) = hosts(Mode::Tunnel, false);
     let mut arp = Vec::from(member_mac(9, 9).0);
