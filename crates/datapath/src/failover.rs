@@ -16,7 +16,6 @@ use crate::hold::Hold;
 use crate::member::Member;
 use crate::plan::Plan;
 use crate::route::Route;
-use crate::transmit::segments_of;
 use crate::verdict::DropReason;
 use crate::worker::Worker;
 
@@ -260,7 +259,7 @@ impl Worker {
             match heir {
                 Some(heir) => self.queue_from(lost, heir, frame),
                 None => {
-                    let packets = segments_of(frame.len(), &frame.vnet);
+                    let packets = frame.packets();
                     self.drop_on_member(lost, DropReason::PortDown, packets);
                 }
             }

@@ -32,7 +32,6 @@ use crate::l2;
 use crate::outbound::rejected;
 use crate::probing::Heard;
 use crate::sa::IN_FLIGHT;
-use crate::transmit::segments_of;
 use crate::verdict::DropReason;
 use crate::worker::Worker;
 
@@ -101,7 +100,7 @@ impl Worker {
     ) {
         let mut draft = core::mem::take(&mut self.opening);
         for frame in frames.drain(..) {
-            let packets = segments_of(frame.buf.len(), &frame.vnet);
+            let packets = frame.packets();
             let bytes = frame.buf.len() as u64;
             let outcome = match self.hear(member, frame.buf.data()) {
                 // Probes are no traffic.
@@ -138,7 +137,7 @@ impl Worker {
         if matches!(parsed.net, Net::Ipv4) && !parsed.header_checksum_ok(frame.buf.data()) {
             return Err(DropReason::HeaderChecksum);
         }
-        let packets = segments_of(frame.buf.len(), &frame.vnet);
+        let packets = frame.packets();
         self.trail = Trail {
             member: Some(member_id),
             ..Trail::default()
@@ -220,7 +219,7 @@ impl Worker {
                 self.trail.policy = verdict.policy.map(|id| id.0);
                 match verdict.action {
                     Action::Bypass => {
-                        let packets = segments_of(frame.buf.len(), &frame.vnet);
+                        let packets = frame.packets();
                         if let Some(policy) =
                             verdict.policy.and_then(|id| team.policies.get_mut(&id.0))
                         {

@@ -35,7 +35,6 @@ use crate::l2;
 use crate::member::Member;
 use crate::plan::Mac;
 use crate::sa::{IN_FLIGHT, OutSa, Ready};
-use crate::transmit::segments_of;
 use crate::verdict::DropReason;
 use crate::worker::{MEMBER_FULL, Worker};
 
@@ -151,7 +150,7 @@ impl Worker {
     pub(crate) fn handle_host_frames(&mut self, now: Time, team: u32, frames: &mut Vec<RxFrame>) {
         if let Some(at) = self.teams.get_mut(&team) {
             for frame in frames.iter() {
-                let packets = segments_of(frame.buf.len(), &frame.vnet);
+                let packets = frame.packets();
                 at.tap.rx.count(packets, frame.buf.len() as u64);
             }
         }
@@ -168,7 +167,7 @@ impl Worker {
     ) {
         let mut draft = core::mem::take(&mut self.draft);
         for frame in frames {
-            let packets = segments_of(frame.buf.len(), &frame.vnet);
+            let packets = frame.packets();
             let Some(at) = self.teams.get_mut(&team) else {
                 continue;
             };
@@ -219,10 +218,7 @@ impl Worker {
             self.trail.member = Some(member);
             return Err(DropReason::TxQueueFull);
         }
-        let (packets, bytes) = (
-            segments_of(frame.buf.len(), &frame.vnet),
-            frame.buf.len() as u64,
-        );
+        let (packets, bytes) = (frame.packets(), frame.buf.len() as u64);
         if let Some(policy) = decision.verdict.policy
             && let Some(policy) = team.policies.get_mut(&policy.0)
         {
@@ -277,7 +273,7 @@ impl Worker {
         let (eth, outer) = wrap(sa, parsed, frame.buf.data())?;
         let wrapping = Wrapping::of(sa, parsed);
 
-        let packets = segments_of(frame.buf.len(), &frame.vnet) as usize;
+        let packets = frame.packets() as usize;
         if draft.ops.len() + packets > draft.limit
             || draft.dst as usize + frame.buf.len() + packets * OVERHEAD > LARGE
         {

@@ -17,7 +17,7 @@ impl Worker {
         let Some(at) = self.members.get_mut(&member) else {
             return;
         };
-        let packets = segments_of(frame.len(), &frame.vnet);
+        let packets = frame.packets();
         if at.alive() {
             if !at.push(frame) {
                 at.drops.count(DropReason::TxQueueFull, packets);
@@ -44,7 +44,7 @@ impl Worker {
             let mac = to.mac;
             l2::set_source(&mut frame.head, mac);
         }
-        let packets = segments_of(frame.len(), &frame.vnet);
+        let packets = frame.packets();
         if let Some(to) = self.members.get_mut(&heir)
             && !to.inherit(frame)
         {
@@ -86,7 +86,7 @@ impl Worker {
                 continue;
             }
             let Some(port) = io.tap(id) else {
-                let packets = team.up.iter().map(|f| segments_of(f.len(), &f.vnet)).sum();
+                let packets = team.up.iter().map(TxFrame::packets).sum();
                 team.drops.count(DropReason::PortRefused, packets);
                 team.up.clear();
                 continue;
@@ -157,9 +157,4 @@ impl Worker {
         }
         sent > 0
     }
-}
-
-/// How many packets a frame of `len` bytes stands for.
-pub(crate) fn segments_of(len: usize, vnet: &esprit_packet::VnetHdr) -> u64 {
-    vnet.packets(len)
 }

@@ -14,6 +14,14 @@ pub struct RxFrame {
     pub buf: Buf,
 }
 
+impl RxFrame {
+    /// How many packets it stands for.
+    #[must_use]
+    pub fn packets(&self) -> u64 {
+        self.vnet.packets(self.buf.len())
+    }
+}
+
 /// A run of bytes in a shared buffer.
 #[derive(Clone, Debug)]
 pub struct Slice {
@@ -81,6 +89,12 @@ impl TxFrame {
     #[must_use]
     pub fn len(&self) -> usize {
         self.head.len() + self.body.iter().map(Slice::len).sum::<usize>()
+    }
+
+    /// How many packets it stands for.
+    #[must_use]
+    pub fn packets(&self) -> u64 {
+        self.vnet.packets(self.len())
     }
 
     /// Whether it has no bytes.
