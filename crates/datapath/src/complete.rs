@@ -4,9 +4,9 @@ use esprit_crypto::{Done, EngineId};
 
 use esprit_packet::Buf;
 
+use crate::draft::Sealing;
 use crate::flight::Flight;
 use crate::inbound::Opening;
-use crate::outbound::Sealing;
 use crate::release::{Place, Release};
 use crate::sa::Ready;
 use crate::verdict::DropReason;

@@ -15,6 +15,7 @@ mod control;
 pub mod counters;
 mod decide;
 pub mod doors;
+mod draft;
 pub mod drops;
 pub mod events;
 pub mod explain;

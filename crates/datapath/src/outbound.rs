@@ -14,19 +14,18 @@
 
 use std::sync::Arc;
 
-use esprit_crypto::{Direction, JobInput, MAX_OPS, Op, Reject, Request};
-use esprit_ipsec::encap::OuterTemplate;
+use esprit_crypto::{Direction, JobInput, MAX_OPS, Reject, Request};
 use esprit_ipsec::esp;
-use esprit_ipsec::sad::Mode;
 use esprit_ipsec::seq::{SeqError, SeqRange};
 use esprit_packet::buf::LARGE;
-use esprit_packet::parse::{Net, Parsed, parse_frame};
-use esprit_packet::segment::{Segment, segments};
+use esprit_packet::parse::{Parsed, parse_frame};
+use esprit_packet::segment::segments;
 use esprit_packet::vnet_hdr::NEEDS_CSUM;
-use esprit_packet::{RxFrame, SharedBuf, Time, TxFrame};
+use esprit_packet::{RxFrame, Time, TxFrame};
 use smallvec::SmallVec;
 
 use crate::decide::{Fate, decide, wrap};
+use crate::draft::{Draft, Sealing, Wrapping};
 use crate::drops::{Trail, Way};
 use crate::events::Event;
 use crate::flight::Flight;
@@ -34,116 +33,9 @@ use crate::group::Group;
 use crate::l2;
 use crate::member::Member;
 use crate::plan::Mac;
-use crate::sa::{IN_FLIGHT, OutSa, Ready};
+use crate::sa::{IN_FLIGHT, Ready};
 use crate::verdict::DropReason;
 use crate::worker::{MEMBER_FULL, Worker};
-
-/// What is known of a job while its packets are sealed.
-#[derive(Debug, Default)]
-pub struct Sealing {
-    groups: SmallVec<[Group; 2]>,
-    packets: u32,
-}
-
-impl Sealing {
-    /// How many packets.
-    pub(crate) fn packets(&self) -> u64 {
-        u64::from(self.packets)
-    }
-}
-
-/// A job in the making: packets of one SA, gathered from one batch of frames.
-#[derive(Default)]
-pub(crate) struct Draft {
-    sa: u32,
-    member: u32,
-    frames: SmallVec<[SharedBuf; 4]>,
-    headers: Vec<u8>,
-    ops: SmallVec<[Op; 8]>,
-    meta: Sealing,
-    dst: u32,
-    segments: Vec<Segment>,
-    /// Packets that it is to hold, as the engines stand.
-    limit: usize,
-}
-
-/// What all segments of a frame have in common on their way into ESP.
-struct Wrapping {
-    spi: u32,
-    esn: bool,
-    salt: [u8; 4],
-    /// Bytes of a segment's headers that are not sealed: in transport mode the IP header
-    /// becomes the outer one.
-    skip: usize,
-    next_header: u8,
-}
-
-impl Wrapping {
-    fn of(sa: &OutSa, parsed: &Parsed) -> Self {
-        let (skip, next_header) = match sa.spec.mode {
-            Mode::Tunnel if matches!(parsed.net, Net::Ipv6) => (0, esp::NEXT_HEADER_IPV6),
-            Mode::Tunnel => (0, esp::NEXT_HEADER_IPV4),
-            Mode::Transport => (usize::from(parsed.l4 - parsed.l3), parsed.protocol),
-        };
-        Self {
-            spi: sa.spec.spi,
-            esn: sa.spec.esn,
-            salt: sa.salt,
-            skip,
-            next_header,
-        }
-    }
-}
-
-impl Draft {
-    /// What comes next leaves behind these headers: with the packets before it, where they do too.
-    fn begin(&mut self, member: u32, eth: l2::Header, outer: OuterTemplate) {
-        let joins = self.meta.groups.last().is_some_and(|group| {
-            group.member == member && group.eth == eth && group.outer.joins(&outer)
-        });
-        if !joins {
-            self.meta.groups.push(Group::new(member, eth, outer));
-        }
-    }
-
-    /// Adds one numbered segment of the last frame to the job: what is copied, what is sealed, what
-    /// leaves where.
-    fn add(&mut self, wrapping: &Wrapping, segment: &Segment, seq: u64) {
-        let head = segment.head.start as usize + wrapping.skip..segment.head.end as usize;
-        // The prefix stands before the plaintext, over what is no longer needed.
-        let prefix = head.start - esp::PREFIX_LEN..head.start;
-        if let Some(out) = self.headers[prefix.clone()].first_chunk_mut() {
-            esp::write_prefix(out, wrapping.spi, seq);
-        }
-        let plain = head.len() + segment.body.len();
-        let tail = head.end..head.end + esp::trailer_len(plain);
-        let pad = esp::pad_len(plain);
-        esp::write_trailer(&mut self.headers[tail.clone()], pad, wrapping.next_header);
-        let (aad, aad_len) = esp::aad(wrapping.spi, seq, wrapping.esn);
-        let len = esp::sealed_len(plain) as u32;
-        self.ops.push(Op {
-            nonce: esp::nonce(wrapping.salt, esp::iv(seq)),
-            aad,
-            aad_len,
-            long_aad: (0, 0),
-            frame: (self.frames.len() - 1) as u16,
-            prefix: (prefix.start as u32, prefix.end as u32),
-            head: (head.start as u32, head.end as u32),
-            tail: (tail.start as u32, tail.end as u32),
-            body: (segment.body.start, segment.body.end),
-            dst: self.dst,
-        });
-        if let Some(group) = self.meta.groups.last_mut()
-            && !group.join(self.dst, len)
-        {
-            let mut next = group.another();
-            next.join(self.dst, len);
-            self.meta.groups.push(next);
-        }
-        self.meta.packets += 1;
-        self.dst += len;
-    }
-}
 
 impl Worker {
     /// Frames that the host sent through the team's virtual NIC.

@@ -10,8 +10,8 @@ use esprit_ipsec::seq::SeqAllocator;
 use esprit_packet::Buf;
 
 use crate::counters::Traffic;
+use crate::draft::Sealing;
 use crate::inbound::Opening;
-use crate::outbound::Sealing;
 use crate::plan::Mac;
 use crate::release::Release;
 use crate::verdict::Drops;

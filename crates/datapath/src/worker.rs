@@ -17,13 +17,13 @@ use esprit_packet::{Pool as Buffers, RxFrame, Time};
 use esprit_port::{LinkEvent, Port, PortError};
 
 use crate::application::Applications;
+use crate::draft::Draft;
 use crate::drops::Trail;
 use crate::events::{Event, Events};
 use crate::flight::Flights;
 use crate::inbound::OpenDraft;
 use crate::member::Member;
 use crate::opened::Accepted;
-use crate::outbound::Draft;
 use crate::sa::Sas;
 use crate::team::Team;
 
