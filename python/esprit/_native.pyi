@@ -404,6 +404,25 @@ class Snapshot(TypedDict):
     buffers: BufferSnapshot
     queues: Queues
 
+class TeamLoad(TypedDict):
+    """As :class:`TeamSnapshot` has them."""
+
+    shares: list[int]
+
+class MemberLoad(TypedDict):
+    """As :class:`MemberSnapshot` has them."""
+
+    team: int
+    queued: int
+    foreign: bool | None
+
+class Loads(TypedDict):
+    """What members and shares of the flow hash had to do: a small part of a snapshot."""
+
+    time: int
+    teams: dict[int, TeamLoad]
+    members: dict[int, MemberLoad]
+
 class Flow(TypedDict):
     """A packet that the host might send; ``length`` is that of the IP packet."""
 
@@ -599,6 +618,9 @@ class DataPlane:
 
     def snapshot(self) -> Snapshot:
         """Everything there is to see."""
+
+    def loads(self) -> Loads:
+        """What members and shares had to do, without a word of any SA."""
 
     def team_add(self, spec: TeamSpec) -> TeamAdded: ...
     def team_remove(self, team: int, *, destroy: bool) -> None: ...
@@ -948,6 +970,7 @@ class Simulation:
     def event_rows(self) -> list[dict[str, object]]: ...
     def note(self, kind: str, details: str) -> None: ...
     def snapshot(self) -> Snapshot: ...
+    def loads(self) -> Loads: ...
     def team_add(self, spec: TeamSpec) -> None: ...
     def member_add(self, spec: SimulatedMember) -> None: ...
     def member_remove(self, member: int) -> None: ...

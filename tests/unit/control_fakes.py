@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         FaultName,
         Flow,
         Grants,
+        Loads,
         MemberAdded,
         MemberSpec,
         Plan,
@@ -193,6 +194,21 @@ class FakePlane:
             "buffers": {"small": 0, "large": 0, "small_made": 0, "large_made": 0},
         }
         return found
+
+    def loads(self) -> "Loads":
+        seen = self.snapshot()
+        return {
+            "time": seen["time"],
+            "teams": {number: {"shares": one["shares"]} for number, one in seen["teams"].items()},
+            "members": {
+                number: {
+                    "team": one["team"],
+                    "queued": one["queued"],
+                    "foreign": one["foreign"],
+                }
+                for number, one in seen["members"].items()
+            },
+        }
 
     def team_add(self, spec: "TeamSpec") -> "TeamAdded":
         self._called("team_add")

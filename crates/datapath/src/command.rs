@@ -13,7 +13,7 @@ use crate::drops::LastDrop;
 use crate::explain::{Explanation, Flow};
 use crate::plan::{Mac, Plan};
 use crate::probe::frame::ProbeKey;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Loads, Snapshot};
 
 /// A team to be added.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -108,6 +108,8 @@ pub enum Command {
     Application(Vec<Task>),
     /// Asks for everything.
     Snapshot,
+    /// Asks what members and shares had to do.
+    Loads,
 }
 
 /// An engine that was taken out.
@@ -130,6 +132,8 @@ pub enum Answer {
     Epoch(u64),
     /// Everything.
     Snapshot(Box<Snapshot>),
+    /// What members and shares had to do.
+    Loads(Box<Loads>),
     /// An engine, where there was one.
     Engine(Option<Taken>),
     /// What would become of a packet.

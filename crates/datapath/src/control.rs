@@ -17,7 +17,9 @@ use crate::plan::Mac;
 use crate::probe::Tally;
 use crate::release::Release;
 use crate::sa::{InSa, OutSa};
-use crate::snapshot::{BufferSnapshot, MemberSnapshot, SaSnapshot, Snapshot, TeamSnapshot};
+use crate::snapshot::{
+    BufferSnapshot, Loads, MemberLoad, MemberSnapshot, SaSnapshot, Snapshot, TeamLoad, TeamSnapshot,
+};
 use crate::team::{PolicyState, Team};
 use crate::verdict::Drops;
 use crate::worker::{Io, Worker};
@@ -344,6 +346,35 @@ impl Worker {
         }
     }
 
+    /// What members and shares had to do.
+    #[must_use]
+    pub fn loads(&self, now: Time) -> Loads {
+        let team = |team: &Team| TeamLoad {
+            shares: team.shares.clone(),
+        };
+        let member = |member: &Member| MemberLoad {
+            team: member.team,
+            queued: member.tx.len(),
+            foreign: self.tally(member).foreign,
+        };
+        Loads {
+            time: now.0,
+            teams: self.teams.iter().map(|(&id, t)| (id, team(t))).collect(),
+            members: self
+                .members
+                .iter()
+                .map(|(&id, m)| (id, member(m)))
+                .collect(),
+        }
+    }
+
+    /// What probing found of a member.
+    fn tally(&self, member: &Member) -> Tally {
+        let team = self.teams.get(&member.team);
+        let prober = team.and_then(|team| team.prober.as_ref());
+        prober.map_or_else(Tally::default, |prober| prober.tally(member.id))
+    }
+
     fn team_snapshot(&self, team: &Team) -> TeamSnapshot {
         TeamSnapshot {
             epoch: team.plan.as_ref().map(|plan| plan.epoch),
@@ -363,14 +394,12 @@ impl Worker {
     }
 
     fn member_snapshot(&self, member: &Member) -> MemberSnapshot {
-        let team = self.teams.get(&member.team);
-        let prober = team.and_then(|team| team.prober.as_ref());
         let Tally {
             sent,
             heard,
             missed,
             foreign,
-        } = prober.map_or_else(Tally::default, |prober| prober.tally(member.id));
+        } = self.tally(member);
         MemberSnapshot {
             team: member.team,
             up: member.up,

@@ -275,6 +275,7 @@ fn obey(worker: &mut Worker, ports: &mut Ports, command: Command) -> Answer {
         Command::Policies(team, policies) => worker.policies(team, policies),
         Command::Application(tasks) => worker.application(tasks),
         Command::Snapshot => Answer::Snapshot(Box::new(worker.snapshot(now))),
+        Command::Loads => Answer::Loads(Box::new(worker.loads(now))),
     }
 }
 

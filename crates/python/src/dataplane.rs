@@ -162,6 +162,14 @@ impl DataPlane {
         }
     }
 
+    fn loads<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let answer = self.call(py, Command::Loads)?;
+        match &answer {
+            Answer::Loads(loads) => write(py, &**loads),
+            answer => Err(unexpected(answer).into()),
+        }
+    }
+
     fn team_add<'py>(
         &self,
         py: Python<'py>,

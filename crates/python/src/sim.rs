@@ -102,6 +102,7 @@ fn done(answer: Answer) -> Result<(), NativeError> {
         Answer::Done
         | Answer::Epoch(_)
         | Answer::Snapshot(_)
+        | Answer::Loads(_)
         | Answer::Engine(_)
         | Answer::Explanation(_)
         | Answer::LastDrop(_) => Ok(()),
@@ -185,6 +186,10 @@ impl Simulation {
 
     fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         write(py, &self.inner().snapshot())
+    }
+
+    fn loads<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        write(py, &self.inner().loads())
     }
 
     fn team_add(&self, spec: &Bound<'_, PyAny>) -> Result<(), NativeError> {

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         FaultName,
         Flow,
         Grants,
+        Loads,
         MemberAdded,
         MemberSpec,
         Plan,
@@ -39,6 +40,9 @@ class DataPlane(Protocol):
 
     def snapshot(self) -> "Snapshot":
         """Return everything there is to see."""
+
+    def loads(self) -> "Loads":
+        """Return what members and shares had to do."""
 
     def team_add(self, spec: "TeamSpec") -> "TeamAdded":
         """Make a virtual NIC, or adopt it."""

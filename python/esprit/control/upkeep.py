@@ -129,7 +129,7 @@ class Upkeep:
 
     async def measure(self) -> None:
         """Take in what members had to do since the last time."""
-        for event in self._measuring.look(self._team.host.plane.snapshot()):
+        for event in self._measuring.look(self._team.host.plane.loads()):
             self._team.apply(event)
 
     @property

@@ -208,7 +208,7 @@ class Run:
         now = self.host.native.now()
         if now + self.scenario.measure_ns < self.scenario.duration:
             self._at(now + self.scenario.measure_ns, self._measure)
-        seen = self.host.native.snapshot()
+        seen = self.host.native.loads()
         for number, state in self.host.states.items():
             if state.mode != "balance-alb":
                 continue
