@@ -215,7 +215,7 @@ class Run:
             speeds = {m.id: self.host.specs[m.id][1].speed for m in state.members}
             event = self._measured[number].look(seen, state, speeds)
             before = state.plan
-            self._decide(number, event)
+            self.decide(number, event)
             after = self.host.states[number].plan
             if before is not None and after is not None:
                 moved = sum(a != b for a, b in zip(before.transmit, after.transmit, strict=False))
