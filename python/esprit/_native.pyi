@@ -218,6 +218,7 @@ class Grant(TypedDict):
     bias_load: float
     limit_ns: int | None
     headroom: float | None
+    beside_ns: NotRequired[int | None]
 
 class Grants(TypedDict):
     """All grants of a team, and the spill limits of the three classes in nanoseconds.

@@ -42,6 +42,7 @@ class Grant:
         limit_ns: It takes secondary work only below this backlog.
         headroom: It takes secondary work only as far as its own member's traffic waits no
             longer than by this share of the time that it takes through it.
+        beside_ns: It takes applications' work only below this backlog while it works for teams.
     """
 
     engine: int
@@ -55,6 +56,7 @@ class Grant:
     bias_load: float = 0.0
     limit_ns: int | None = None
     headroom: float | None = None
+    beside_ns: int | None = None
 
     def to_native(self) -> native.Grant:
         """The grant as the data plane reads it."""
@@ -70,6 +72,7 @@ class Grant:
             "bias_load": self.bias_load,
             "limit_ns": self.limit_ns,
             "headroom": self.headroom,
+            "beside_ns": self.beside_ns,
         }
 
 

@@ -40,6 +40,12 @@ HEADROOM_NS: Final = SPILL.primary // 2
 #: scenario ``spreading-balance`` it made the p99 latency 15 % longer).
 TIE_NS: Final = 500
 
+#: Applications come last: on an engine that works for teams too, a task of theirs is begun only
+#: while less than 20 us of work is before it, so that a packet waits for no more, and for the task
+#: that is being done. It is what an engine has to have before it so as not to run dry: a simulated
+#: one tells after its latency (20 us by default) that it has done something.
+BESIDE_NS: Final = 20_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Place:
@@ -134,4 +140,5 @@ def _grant(
         bias_ns=0 if place is None else place.bias_ns,
         limit_ns=None if place is None else place.limit_ns,
         headroom=headroom if place is not None and place.headroom else None,
+        beside_ns=None if place is None else BESIDE_NS,
     )

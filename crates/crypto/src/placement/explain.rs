@@ -120,7 +120,7 @@ pub(crate) fn candidates<'a>(
             }
             let (hot, costs) = board.all(ask.algorithm, ask.direction);
             let (hot, cost) = (&hot[at.seat], &costs[at.seat]);
-            let terms = Terms::new(grant);
+            let terms = Terms::new(grant, class);
             let backlog_ns = hot.backlog_ns(ask.now);
             let service_ns = cost.work_ns(at.seat, ask);
             let transfer_ns = match class {
