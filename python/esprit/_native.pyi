@@ -442,6 +442,7 @@ Candidate = TypedDict(
         "class": Literal["primary", "secondary", "application"],
         "backlog_ns": int,
         "service_ns": int,
+        "key_ns": int,
         "latency_ns": int,
         "transfer_ns": int,
         "bias_ns": int,

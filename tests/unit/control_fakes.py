@@ -277,6 +277,16 @@ class FakePlane:
                 "algorithms": algorithms,
                 "esn": True,
                 "max_replay_window": 8192,
+                "synchronous": False,
+                "sa_slots": None,
+                "key_install_ns": 5_000,
+                "keys_survive_reset": False,
+                "memory_bytes": None,
+                "queue_ns": 5_000_000,
+                "queue_jobs": 4096,
+                "parallel": 1,
+                "patience_ns": 2_000_000,
+                "transfer": {"ns_per_job": 0, "ns_per_byte": 0.0},
             },
             "rates": [
                 {
@@ -285,6 +295,7 @@ class FakePlane:
                     "ns_per_packet": 50.0,
                     "ns_per_byte": 0.1,
                     "latency_ns": 20000.0,
+                    "key_ns": 5_000.0,
                 }
                 for algorithm, direction in pairs
                 if (algorithm, direction) not in failing
@@ -351,6 +362,7 @@ class FakePlane:
                     "class": "primary",
                     "backlog_ns": 100,
                     "service_ns": 200,
+                    "key_ns": 0,
                     "latency_ns": 20000,
                     "transfer_ns": 0,
                     "bias_ns": 0,

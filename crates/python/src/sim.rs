@@ -54,7 +54,7 @@ impl Placement {
                         at.tier,
                         class,
                         at.backlog_ns,
-                        at.service_ns,
+                        at.service_ns + at.key_ns,
                         at.latency_ns,
                         at.transfer_ns,
                         at.bias_ns,

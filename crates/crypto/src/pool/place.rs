@@ -389,7 +389,7 @@ impl Pool {
         Ok(Choice {
             seat: self.seat_of(picked.engine).ok_or(Reject::NoEngine)?,
             class: picked.class,
-            service_ns: picked.service_ns,
+            service_ns: picked.service_ns + picked.key_ns,
             expected_ns: picked.cost_ns - picked.bias_ns,
         })
     }
