@@ -666,6 +666,15 @@ class DataPlane:
         """Add an SA. ``key`` is the AES key followed by the 4-byte salt (RFC 4106 8.1)."""
 
     def sa_delete(self, sa: int) -> None: ...
+    def sa_show(self, sa: int) -> SaSnapshot | None:
+        """One SA, of however many; none if there is none of that number."""
+
+    def sa_tops(self, team: int, step: int) -> dict[int, int]:
+        """The highest numbers of a team's inbound SAs that went on by ``step`` since they were told.
+
+        By 0 it tells all of them.
+        """
+
     def sa_grant(self, sa: int, upto: int) -> None:
         """Numbers below ``upto`` may be used: the mark that covers them is on disk."""
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         MemberSpec,
         Plan,
         PolicySpec,
+        SaSnapshot,
         SaSpec,
         Snapshot,
         TeamAdded,
@@ -194,6 +195,18 @@ class FakePlane:
             "buffers": {"small": 0, "large": 0, "small_made": 0, "large_made": 0},
         }
         return found
+
+    def sa_show(self, sa: int) -> "SaSnapshot | None":
+        return self.snapshot()["sas"].get(sa)
+
+    def sa_tops(self, team: int, step: int) -> dict[int, int]:
+        return {
+            number: self.next_numbers[number]
+            for number, spec in self.sas.items()
+            if spec["team"] == team
+            and spec["direction"] == "in"
+            and self.next_numbers[number] - spec["seq"] >= step
+        }
 
     def loads(self) -> "Loads":
         seen = self.snapshot()

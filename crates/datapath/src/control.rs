@@ -191,6 +191,7 @@ impl Worker {
                 let sa = InSa {
                     key,
                     salt,
+                    told: spec.seq,
                     replay: ReplayWindow::new(spec.replay_window, spec.esn, spec.seq),
                     release: Release::default(),
                     traffic: Traffic::default(),
@@ -366,6 +367,27 @@ impl Worker {
                 .map(|(&id, m)| (id, member(m)))
                 .collect(),
         }
+    }
+
+    /// One SA.
+    #[must_use]
+    pub fn sa(&self, id: u32) -> Option<SaSnapshot> {
+        let outbound = self.sas.outbound.get(&id).map(out_snapshot);
+        outbound.or_else(|| self.sas.inbound.get(&id).map(in_snapshot))
+    }
+
+    /// The highest numbers of a team's inbound SAs that went on by `step` or more since they were
+    /// told; by 0, of all.
+    pub fn tops(&mut self, team: u32, step: u64) -> BTreeMap<u32, u64> {
+        let mut tops = BTreeMap::new();
+        for (&id, sa) in &mut self.sas.inbound {
+            let top = sa.replay.top();
+            if sa.spec.team == team && top.saturating_sub(sa.told) >= step {
+                sa.told = top;
+                tops.insert(id, top);
+            }
+        }
+        tops
     }
 
     /// What probing found of a member.

@@ -433,6 +433,20 @@ impl DataPlane {
         self.call(py, Command::SaDelete(sa)).map(drop)
     }
 
+    fn sa_show<'py>(&self, py: Python<'py>, sa: u32) -> PyResult<Bound<'py, PyAny>> {
+        match self.call(py, Command::Sa(sa))? {
+            Answer::Sa(found) => write(py, &found),
+            answer => Err(unexpected(&answer).into()),
+        }
+    }
+
+    fn sa_tops<'py>(&self, py: Python<'py>, team: u32, step: u64) -> PyResult<Bound<'py, PyAny>> {
+        match self.call(py, Command::Tops(team, step))? {
+            Answer::Tops(tops) => write(py, &tops),
+            answer => Err(unexpected(&answer).into()),
+        }
+    }
+
     fn sa_grant(&self, py: Python<'_>, sa: u32, upto: u64) -> Result<(), NativeError> {
         self.call(py, Command::SaGrant(sa, upto)).map(drop)
     }

@@ -103,6 +103,8 @@ fn done(answer: Answer) -> Result<(), NativeError> {
         | Answer::Epoch(_)
         | Answer::Snapshot(_)
         | Answer::Loads(_)
+        | Answer::Sa(_)
+        | Answer::Tops(_)
         | Answer::Engine(_)
         | Answer::Explanation(_)
         | Answer::LastDrop(_) => Ok(()),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         MemberSpec,
         Plan,
         PolicySpec,
+        SaSnapshot,
         SaSpec,
         Snapshot,
         TeamAdded,
@@ -91,6 +92,12 @@ class DataPlane(Protocol):
 
     def sa_delete(self, sa: int) -> None:
         """Delete a security association."""
+
+    def sa_show(self, sa: int) -> "SaSnapshot | None":
+        """Return one SA."""
+
+    def sa_tops(self, team: int, step: int) -> dict[int, int]:
+        """Return how far inbound SAs have come, of those that went on by ``step``."""
 
     def sa_grant(self, sa: int, upto: int) -> None:
         """Let an SA use the numbers below the mark."""
