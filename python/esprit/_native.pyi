@@ -670,7 +670,7 @@ class DataPlane:
         """One SA, of however many; none if there is none of that number."""
 
     def sa_tops(self, team: int, step: int) -> dict[int, int]:
-        """The highest numbers of a team's inbound SAs that went on by ``step`` since they were told.
+        """How far a team's inbound SAs have come, of those that went on by ``step`` since told.
 
         By 0 it tells all of them.
         """
