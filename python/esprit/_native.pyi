@@ -218,6 +218,7 @@ class Grant(TypedDict):
     bias_load: float
     limit_ns: int | None
     headroom: float | None
+    beside_ns: NotRequired[int | None]
 
 class Grants(TypedDict):
     """All grants of a team, and the spill limits of the three classes in nanoseconds.
@@ -404,6 +405,25 @@ class Snapshot(TypedDict):
     buffers: BufferSnapshot
     queues: Queues
 
+class TeamLoad(TypedDict):
+    """As :class:`TeamSnapshot` has them."""
+
+    shares: list[int]
+
+class MemberLoad(TypedDict):
+    """As :class:`MemberSnapshot` has them."""
+
+    team: int
+    queued: int
+    foreign: bool | None
+
+class Loads(TypedDict):
+    """What members and shares of the flow hash had to do: a small part of a snapshot."""
+
+    time: int
+    teams: dict[int, TeamLoad]
+    members: dict[int, MemberLoad]
+
 class Flow(TypedDict):
     """A packet that the host might send; ``length`` is that of the IP packet."""
 
@@ -422,6 +442,7 @@ Candidate = TypedDict(
         "class": Literal["primary", "secondary", "application"],
         "backlog_ns": int,
         "service_ns": int,
+        "key_ns": int,
         "latency_ns": int,
         "transfer_ns": int,
         "bias_ns": int,
@@ -600,6 +621,9 @@ class DataPlane:
     def snapshot(self) -> Snapshot:
         """Everything there is to see."""
 
+    def loads(self) -> Loads:
+        """What members and shares had to do, without a word of any SA."""
+
     def team_add(self, spec: TeamSpec) -> TeamAdded: ...
     def team_remove(self, team: int, *, destroy: bool) -> None: ...
     def member_add(self, spec: MemberSpec) -> MemberAdded: ...
@@ -642,6 +666,15 @@ class DataPlane:
         """Add an SA. ``key`` is the AES key followed by the 4-byte salt (RFC 4106 8.1)."""
 
     def sa_delete(self, sa: int) -> None: ...
+    def sa_show(self, sa: int) -> SaSnapshot | None:
+        """One SA, of however many; none if there is none of that number."""
+
+    def sa_tops(self, team: int, step: int) -> dict[int, int]:
+        """How far a team's inbound SAs have come, of those that went on by ``step`` since told.
+
+        By 0 it tells all of them.
+        """
+
     def sa_grant(self, sa: int, upto: int) -> None:
         """Numbers below ``upto`` may be used: the mark that covers them is on disk."""
 
@@ -948,6 +981,7 @@ class Simulation:
     def event_rows(self) -> list[dict[str, object]]: ...
     def note(self, kind: str, details: str) -> None: ...
     def snapshot(self) -> Snapshot: ...
+    def loads(self) -> Loads: ...
     def team_add(self, spec: TeamSpec) -> None: ...
     def member_add(self, spec: SimulatedMember) -> None: ...
     def member_remove(self, member: int) -> None: ...

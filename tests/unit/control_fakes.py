@@ -31,10 +31,12 @@ if TYPE_CHECKING:
         FaultName,
         Flow,
         Grants,
+        Loads,
         MemberAdded,
         MemberSpec,
         Plan,
         PolicySpec,
+        SaSnapshot,
         SaSpec,
         Snapshot,
         TeamAdded,
@@ -194,6 +196,33 @@ class FakePlane:
         }
         return found
 
+    def sa_show(self, sa: int) -> "SaSnapshot | None":
+        return self.snapshot()["sas"].get(sa)
+
+    def sa_tops(self, team: int, step: int) -> dict[int, int]:
+        return {
+            number: self.next_numbers[number]
+            for number, spec in self.sas.items()
+            if spec["team"] == team
+            and spec["direction"] == "in"
+            and self.next_numbers[number] - spec["seq"] >= step
+        }
+
+    def loads(self) -> "Loads":
+        seen = self.snapshot()
+        return {
+            "time": seen["time"],
+            "teams": {number: {"shares": one["shares"]} for number, one in seen["teams"].items()},
+            "members": {
+                number: {
+                    "team": one["team"],
+                    "queued": one["queued"],
+                    "foreign": one["foreign"],
+                }
+                for number, one in seen["members"].items()
+            },
+        }
+
     def team_add(self, spec: "TeamSpec") -> "TeamAdded":
         self._called("team_add")
         self.teams[spec["id"]] = spec
@@ -261,6 +290,16 @@ class FakePlane:
                 "algorithms": algorithms,
                 "esn": True,
                 "max_replay_window": 8192,
+                "synchronous": False,
+                "sa_slots": None,
+                "key_install_ns": 5_000,
+                "keys_survive_reset": False,
+                "memory_bytes": None,
+                "queue_ns": 5_000_000,
+                "queue_jobs": 4096,
+                "parallel": 1,
+                "patience_ns": 2_000_000,
+                "transfer": {"ns_per_job": 0, "ns_per_byte": 0.0},
             },
             "rates": [
                 {
@@ -269,6 +308,7 @@ class FakePlane:
                     "ns_per_packet": 50.0,
                     "ns_per_byte": 0.1,
                     "latency_ns": 20000.0,
+                    "key_ns": 5_000.0,
                 }
                 for algorithm, direction in pairs
                 if (algorithm, direction) not in failing
@@ -335,6 +375,7 @@ class FakePlane:
                     "class": "primary",
                     "backlog_ns": 100,
                     "service_ns": 200,
+                    "key_ns": 0,
                     "latency_ns": 20000,
                     "transfer_ns": 0,
                     "bias_ns": 0,

@@ -127,6 +127,8 @@ def test_explain_says_which_way_a_packet_goes_and_why(esprit: object) -> None:
     for line in ("policy p protect", "sa out", "member eth1", "engine eth1-asic for primary use"):
         assert f"    {line}\n" in said
     assert "later tier" in said
+    assert "work us" in said
+    assert "key us" in said
     by_words = ("explain", "10.0.0.1", "10.1.0.2", "--proto", "tcp", "--dport", "8080", "-j")
     found = json.loads(esprit(*by_words).out)
     assert (found["policy"], found["engine"], found["sport"]) == ("p", "eth1-asic", None)

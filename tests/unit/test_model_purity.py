@@ -17,9 +17,11 @@ ALLOWED = {
     "dataclasses",
     "difflib",
     "esprit",
+    "functools",
     "hashlib",
     "hmac",
     "ipaddress",
+    "operator",
     "types",
     "typing",
 }

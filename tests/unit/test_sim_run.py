@@ -103,6 +103,31 @@ def test_a_wrong_byte_for_an_application_is_seen_and_no_engine_is_said() -> None
     assert alone.figures["sealing.done"] == 0
 
 
+def test_loads_are_the_snapshot_s_own_without_a_word_of_sas() -> None:
+    run = Run(sim.load("load-moves"))
+    run.through()
+    loads, seen = run.host.native.loads(), run.host.native.snapshot()
+    assert loads["time"] == seen["time"]
+    assert set(loads) == {"time", "teams", "members"}
+    for number, team in loads["teams"].items():
+        assert team["shares"] == seen["teams"][number]["shares"]
+        assert sum(team["shares"]) > 0
+    assert loads["members"] == {
+        number: {key: one[key] for key in ("team", "queued", "foreign")}
+        for number, one in seen["members"].items()
+    }
+
+
+def test_applications_get_what_is_idle_and_members_packets_wait_for_one_task() -> None:
+    base = sim.load("loop-back-balance")
+    alone = sim.run(replace(base, applications=())).figures
+    beside = sim.run(base)
+    assert beside.ok
+    idle = 1 - alone["throughput_share"]
+    assert beside.figures["applications.throughput_share"] >= 0.95 * idle
+    assert beside.figures["traffic.p99_ns"] <= alone["traffic.p99_ns"] + 40_000
+
+
 def test_without_its_load_being_measured_a_team_does_not_balance() -> None:
     base = sim.load("load-moves")
     blind = sim.run(replace(base, measure_ns=base.duration)).figures

@@ -64,6 +64,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         bias_load: 0.0,
         limit_ns: None,
         headroom: None,
+        beside_ns: None,
     }];
     let spill_ns = [20_000_000; 3];
     pool.set_grants(

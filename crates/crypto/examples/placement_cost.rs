@@ -40,6 +40,7 @@ fn grant(engine: u32) -> Grant {
         bias_load: 0.5,
         limit_ns: None,
         headroom: Some(0.1),
+        beside_ns: None,
     }
 }
 

@@ -65,6 +65,10 @@ pub struct Grant {
     /// `limit_ns` bounds it.
     #[serde(default)]
     pub headroom: Option<f64>,
+    /// Takes application work only while its backlog is below this, as long as it works for teams
+    /// too: their jobs wait for at most so much of it, and the one that is being done.
+    #[serde(default)]
+    pub beside_ns: Option<u64>,
 }
 
 /// What all engines may do for one team.

@@ -35,7 +35,7 @@ mod report;
 mod seat;
 mod view;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use esprit_packet::{Buf, Pool as Buffers, Time};
@@ -91,6 +91,8 @@ struct Team {
 /// All verified engines of the host, and what they have. Lives on one thread.
 pub struct Pool {
     seats: Vec<Seat>,
+    /// Their places, by the engines' numbers.
+    places: BTreeMap<EngineId, usize>,
     /// What placement reads of them.
     board: Board,
     /// Which keys they hold.
@@ -126,6 +128,7 @@ impl Pool {
     pub fn new(wake: Arc<dyn Wake>) -> Self {
         Self {
             seats: Vec::new(),
+            places: BTreeMap::new(),
             board: Board::default(),
             keys: Keys::default(),
             placer: None,
@@ -165,7 +168,7 @@ impl Pool {
         self.board.push(&seat.capabilities, &seat.rates);
         self.keys.push(&seat.capabilities);
         self.seats.push(seat);
-        self.compile();
+        self.reseated();
         self.retry_at = Some(Time::ZERO);
         self.canaries.due = Time::ZERO;
     }
@@ -192,12 +195,15 @@ impl Pool {
     /// Puts a team's grants in force, from the next job on.
     pub fn set_grants(&mut self, team: u32, grants: Grants) {
         self.teams.retain(|at| at.id != team);
+        let lanes = compile(&self.places, &self.seats, &grants);
         self.teams.push(Team {
             id: team,
             grants,
-            lanes: Lanes::default(),
+            lanes,
         });
-        self.compile();
+        // What was closed may be open to what waits.
+        self.closed = SeatSet::EMPTY;
+        self.spend(0);
         self.retry_at = Some(Time::ZERO);
     }
 
@@ -339,15 +345,17 @@ impl Pool {
     }
 
     fn seat_of(&self, id: EngineId) -> Option<usize> {
-        self.seats.iter().position(|seat| seat.id == id)
+        self.places.get(&id).copied()
     }
 
-    /// Grants name engines by number; placement wants seats.
-    fn compile(&mut self) {
+    /// Engines have come or gone, and others stand where they stood.
+    fn reseated(&mut self) {
+        self.places.clear();
         self.busy = SeatSet::EMPTY;
         self.synchronous = SeatSet::EMPTY;
         self.closed = SeatSet::EMPTY;
         for (at, seat) in self.seats.iter().enumerate() {
+            self.places.insert(seat.id, at);
             if !seat.outstanding.is_empty() {
                 self.busy.insert(at);
             }
@@ -357,16 +365,21 @@ impl Pool {
         }
         self.spend(0);
         for team in &mut self.teams {
-            team.lanes = Lanes::compile(&team.grants, |engine| {
-                let at = self.seats.iter().position(|seat| seat.id.0 == engine)?;
-                Some((at, &self.seats[at].capabilities))
-            });
+            team.lanes = compile(&self.places, &self.seats, &team.grants);
         }
     }
 
     fn team(&self, team: u32) -> Option<&Team> {
         self.teams.iter().find(|at| at.id == team)
     }
+}
+
+/// Grants name engines by number; placement wants seats.
+fn compile(places: &BTreeMap<EngineId, usize>, seats: &[Seat], grants: &Grants) -> Lanes {
+    Lanes::compile(grants, |engine| {
+        let at = *places.get(&EngineId(engine))?;
+        Some((at, &seats[at].capabilities))
+    })
 }
 
 /// A buffer for a job's output, with nothing of its last user in it that no operation

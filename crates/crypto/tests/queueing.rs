@@ -411,3 +411,89 @@ fn a_class_is_told_with_the_end() {
         ));
     }
 }
+
+/// Member 11's longest wait in nanoseconds, and the share of the time that its engine was busy, with
+/// applications that always have tasks waiting.
+fn beside_applications(beside_ns: Option<u64>) -> (u64, f64) {
+    let mut lab = one();
+    lab.pool.set_grants(
+        APPLICATIONS,
+        Grants {
+            engines: vec![Grant {
+                beside_ns,
+                ..own(1, 11)
+            }],
+            spill_ns: [20_000_000; 3],
+            verify_every: 0,
+        },
+    );
+    let mine = sealing(&key(1), &lab.buffers, 0, &[1400]);
+    let theirs = sealing(&key(2), &lab.buffers, 0, &[1400]);
+    // Both keys are installed, and the queue is as full as it may be.
+    submit(&mut lab, &mine, (TEAM, Some(11), 1, 1)).unwrap();
+    fill(&mut lab, &theirs, (APPLICATIONS, None, 2, 1));
+    lab.run_for_ms(10);
+    let (begun, busy) = (lab.now, lab.snapshot(1).counters.busy_ns);
+    let (mut longest, mut sent) = (0, BTreeMap::new());
+    for _ in 0..100 {
+        while lab.pool.queues().application.jobs < 64 {
+            submit(&mut lab, &theirs, (APPLICATIONS, None, 2, 1)).unwrap();
+        }
+        let ticket = submit(&mut lab, &mine, (TEAM, Some(11), 1, 1)).unwrap();
+        sent.insert(ticket, lab.now);
+        let until = lab.now + Time::from_micros(100);
+        while lab.now < until {
+            lab.poll();
+            for done in lab.done.drain(..) {
+                if let Some(since) = sent.remove(&ticket_of(&done)) {
+                    longest = longest.max(lab.now.since(since).0);
+                }
+            }
+            let next = lab.pool.timeout().unwrap_or(until);
+            lab.now = lab.now.max(next).min(until);
+        }
+    }
+    let took = lab.now.since(begun).0 as f64;
+    let busy = lab.snapshot(1).counters.busy_ns - busy;
+    (longest, busy as f64 / took)
+}
+
+#[test]
+fn a_member_s_packets_wait_for_little_of_applications_work_and_the_engine_is_busy() {
+    // 11 µs of work, and 20 of latency.
+    let (before, _) = beside_applications(None);
+    assert!(
+        before > 1_000_000,
+        "a whole queue was before it, not {before} ns"
+    );
+    let (longest, busy) = beside_applications(Some(20_000));
+    assert!(longest < 31_000 + 20_000 + 12_000, "{longest} ns");
+    assert!(busy > 0.98, "busy for {busy:.3} of the time");
+}
+
+#[test]
+fn where_no_team_has_work_applications_fill_the_queue() {
+    let mut lab = one();
+    let grant = Grant {
+        beside_ns: Some(20_000),
+        ..own(1, 11)
+    };
+    lab.pool.set_grants(
+        APPLICATIONS,
+        Grants {
+            engines: vec![grant],
+            spill_ns: [20_000_000; 3],
+            verify_every: 0,
+        },
+    );
+    let task = sealing(&key(1), &lab.buffers, 0, &[1400]);
+    let of_team = submit(&mut lab, &task, (TEAM, Some(11), 1, 1)).unwrap();
+    fill(&mut lab, &task, (APPLICATIONS, None, 2, 1));
+    let beside = lab.snapshot(1).outstanding;
+    assert!(beside < 5, "{beside} jobs beside the team's");
+    lab.run_for_ms(200);
+    assert_done(lab.end_of(of_team), &task);
+    fill(&mut lab, &task, (APPLICATIONS, None, 2, 1));
+    let alone = lab.snapshot(1).outstanding;
+    assert!(alone > 100, "{alone} jobs, the team being quiet for long");
+}

@@ -1,5 +1,6 @@
 //! What Python asks of the data plane: plain values, each answered once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use esprit_crypto::{AeadKey, Engine, EngineId, Fault, Grants, Verified};
@@ -13,7 +14,7 @@ use crate::drops::LastDrop;
 use crate::explain::{Explanation, Flow};
 use crate::plan::{Mac, Plan};
 use crate::probe::frame::ProbeKey;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Loads, SaSnapshot, Snapshot};
 
 /// A team to be added.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -108,6 +109,13 @@ pub enum Command {
     Application(Vec<Task>),
     /// Asks for everything.
     Snapshot,
+    /// Asks what members and shares had to do.
+    Loads,
+    /// Asks for one SA.
+    Sa(u32),
+    /// Asks a team for the highest numbers of inbound SAs that went on by so much since they were
+    /// told; by 0, of all.
+    Tops(u32, u64),
 }
 
 /// An engine that was taken out.
@@ -130,6 +138,12 @@ pub enum Answer {
     Epoch(u64),
     /// Everything.
     Snapshot(Box<Snapshot>),
+    /// What members and shares had to do.
+    Loads(Box<Loads>),
+    /// An SA, if there is one of that number.
+    Sa(Option<Box<SaSnapshot>>),
+    /// Numbers, by SA.
+    Tops(BTreeMap<u32, u64>),
     /// An engine, where there was one.
     Engine(Option<Taken>),
     /// What would become of a packet.

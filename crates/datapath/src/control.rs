@@ -17,7 +17,9 @@ use crate::plan::Mac;
 use crate::probe::Tally;
 use crate::release::Release;
 use crate::sa::{InSa, OutSa};
-use crate::snapshot::{BufferSnapshot, MemberSnapshot, SaSnapshot, Snapshot, TeamSnapshot};
+use crate::snapshot::{
+    BufferSnapshot, Loads, MemberLoad, MemberSnapshot, SaSnapshot, Snapshot, TeamLoad, TeamSnapshot,
+};
 use crate::team::{PolicyState, Team};
 use crate::verdict::Drops;
 use crate::worker::{Io, Worker};
@@ -190,6 +192,7 @@ impl Worker {
                 let sa = InSa {
                     key,
                     salt,
+                    told: spec.seq,
                     replay: ReplayWindow::new(spec.replay_window, spec.esn, spec.seq),
                     release: Release::default(),
                     traffic: Traffic::default(),
@@ -345,6 +348,56 @@ impl Worker {
         }
     }
 
+    /// What members and shares had to do.
+    #[must_use]
+    pub fn loads(&self, now: Time) -> Loads {
+        let team = |team: &Team| TeamLoad {
+            shares: team.shares.clone(),
+        };
+        let member = |member: &Member| MemberLoad {
+            team: member.team,
+            queued: member.tx.len(),
+            foreign: self.tally(member).foreign,
+        };
+        Loads {
+            time: now.0,
+            teams: self.teams.iter().map(|(&id, t)| (id, team(t))).collect(),
+            members: self
+                .members
+                .iter()
+                .map(|(&id, m)| (id, member(m)))
+                .collect(),
+        }
+    }
+
+    /// One SA.
+    #[must_use]
+    pub fn sa(&self, id: u32) -> Option<SaSnapshot> {
+        let outbound = self.sas.outbound.get(&id).map(out_snapshot);
+        outbound.or_else(|| self.sas.inbound.get(&id).map(in_snapshot))
+    }
+
+    /// The highest numbers of a team's inbound SAs that went on by `step` or more since they were
+    /// told; by 0, of all.
+    pub fn tops(&mut self, team: u32, step: u64) -> BTreeMap<u32, u64> {
+        let mut tops = BTreeMap::new();
+        for (&id, sa) in &mut self.sas.inbound {
+            let top = sa.replay.top();
+            if sa.spec.team == team && top.saturating_sub(sa.told) >= step {
+                sa.told = top;
+                tops.insert(id, top);
+            }
+        }
+        tops
+    }
+
+    /// What probing found of a member.
+    fn tally(&self, member: &Member) -> Tally {
+        let team = self.teams.get(&member.team);
+        let prober = team.and_then(|team| team.prober.as_ref());
+        prober.map_or_else(Tally::default, |prober| prober.tally(member.id))
+    }
+
     fn team_snapshot(&self, team: &Team) -> TeamSnapshot {
         TeamSnapshot {
             epoch: team.plan.as_ref().map(|plan| plan.epoch),
@@ -364,14 +417,12 @@ impl Worker {
     }
 
     fn member_snapshot(&self, member: &Member) -> MemberSnapshot {
-        let team = self.teams.get(&member.team);
-        let prober = team.and_then(|team| team.prober.as_ref());
         let Tally {
             sent,
             heard,
             missed,
             foreign,
-        } = prober.map_or_else(Tally::default, |prober| prober.tally(member.id));
+        } = self.tally(member);
         MemberSnapshot {
             team: member.team,
             up: member.up,

@@ -364,6 +364,7 @@ mod tests {
             bias_load: 0.0,
             limit_ns: None,
             headroom: None,
+            beside_ns: None,
         };
         plan.grants.engines = vec![grant(7, Some(2)), grant(8, Some(3)), grant(9, None)];
         plan.direct = vec![2];

@@ -71,6 +71,8 @@ pub struct InSa {
     pub replay: ReplayWindow,
     /// Being opened, in order of arrival.
     pub release: Release<Opening, Ready<Opening>>,
+    /// The highest number that was told to be written down, or that it began with.
+    pub told: u64,
     /// Opened and accepted.
     pub traffic: Traffic,
     /// Why packets went no further.

@@ -30,6 +30,36 @@ pub struct Snapshot {
     pub queues: Queues,
 }
 
+/// What members and shares of the flow hash had to do: what is looked at every second, and with
+/// many SAs a small part of a [`Snapshot`].
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Loads {
+    /// Nanoseconds of the data plane's clock.
+    pub time: u64,
+    /// By team.
+    pub teams: BTreeMap<u32, TeamLoad>,
+    /// By member.
+    pub members: BTreeMap<u32, MemberLoad>,
+}
+
+/// What a team had to do.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TeamLoad {
+    /// As [`TeamSnapshot::shares`].
+    pub shares: Vec<u64>,
+}
+
+/// What a member has to do, and what its wire was seen to take.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct MemberLoad {
+    /// Its team.
+    pub team: u32,
+    /// As [`MemberSnapshot::queued`].
+    pub queued: usize,
+    /// As [`MemberSnapshot::foreign`].
+    pub foreign: Option<bool>,
+}
+
 /// A team.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct TeamSnapshot {

@@ -275,6 +275,9 @@ fn obey(worker: &mut Worker, ports: &mut Ports, command: Command) -> Answer {
         Command::Policies(team, policies) => worker.policies(team, policies),
         Command::Application(tasks) => worker.application(tasks),
         Command::Snapshot => Answer::Snapshot(Box::new(worker.snapshot(now))),
+        Command::Loads => Answer::Loads(Box::new(worker.loads(now))),
+        Command::Sa(sa) => Answer::Sa(worker.sa(sa).map(Box::new)),
+        Command::Tops(team, step) => Answer::Tops(worker.tops(team, step)),
     }
 }
 

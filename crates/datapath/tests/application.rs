@@ -68,6 +68,7 @@ fn grant(engine: u32) -> Grant {
         bias_load: 0.0,
         limit_ns: None,
         headroom: None,
+        beside_ns: None,
     }
 }
 

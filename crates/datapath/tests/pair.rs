@@ -7,7 +7,7 @@ use esprit_datapath::plan::SourceMac;
 use esprit_ipsec::sad::Mode;
 use esprit_packet::VnetHdr;
 use esprit_port::LinkEvent;
-use lab::{Host, contains, member_mac, team_mac, tso, udp};
+use lab::{Host, TEAM, contains, member_mac, team_mac, tso, udp};
 
 const CANARY: &[u8] = b"not-for-the-wire";
 
@@ -245,4 +245,25 @@ fn one_member_accepts_what_is_for_all() {
     right.hear(1, VnetHdr::default(), foreign);
     assert_eq!(right.drops().get("not-for-us"), Some(&1));
     assert_eq!(right.tap().tx.len(), 1);
+}
+
+#[test]
+fn how_far_an_inbound_sa_has_come_is_told_when_it_went_on() {
+    let (mut left, mut right) = hosts(Mode::Tunnel, false);
+    let none = right.worker.tops(TEAM, 1);
+    assert!(none.is_empty(), "it has begun where it was told: {none:?}");
+    for (packets, told) in [(3, None), (2, Some(5)), (1, None)] {
+        for _ in 0..packets {
+            left.send(VnetHdr::default(), udp(1, 2, CANARY));
+            wire(&mut left, &mut right);
+        }
+        let tops = right.worker.tops(TEAM, 5);
+        assert_eq!(tops.get(&2).copied(), told, "after {packets} more");
+        assert_eq!(tops.len(), usize::from(told.is_some()), "no outbound one");
+    }
+    assert_eq!(right.worker.tops(TEAM, 0).get(&2), Some(&6), "all of them");
+    assert!(right.worker.tops(TEAM + 1, 0).is_empty(), "another team's");
+    assert_eq!(right.worker.sa(2).map(|sa| sa.seq), Some(6));
+    assert_eq!(left.worker.sa(1).map(|sa| sa.seq), Some(7));
+    assert!(left.worker.sa(3).is_none());
 }

@@ -162,6 +162,14 @@ impl DataPlane {
         }
     }
 
+    fn loads<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let answer = self.call(py, Command::Loads)?;
+        match &answer {
+            Answer::Loads(loads) => write(py, &**loads),
+            answer => Err(unexpected(answer).into()),
+        }
+    }
+
     fn team_add<'py>(
         &self,
         py: Python<'py>,
@@ -423,6 +431,20 @@ impl DataPlane {
 
     fn sa_delete(&self, py: Python<'_>, sa: u32) -> Result<(), NativeError> {
         self.call(py, Command::SaDelete(sa)).map(drop)
+    }
+
+    fn sa_show<'py>(&self, py: Python<'py>, sa: u32) -> PyResult<Bound<'py, PyAny>> {
+        match self.call(py, Command::Sa(sa))? {
+            Answer::Sa(found) => write(py, &found),
+            answer => Err(unexpected(&answer).into()),
+        }
+    }
+
+    fn sa_tops<'py>(&self, py: Python<'py>, team: u32, step: u64) -> PyResult<Bound<'py, PyAny>> {
+        match self.call(py, Command::Tops(team, step))? {
+            Answer::Tops(tops) => write(py, &tops),
+            answer => Err(unexpected(&answer).into()),
+        }
     }
 
     fn sa_grant(&self, py: Python<'_>, sa: u32, upto: u64) -> Result<(), NativeError> {

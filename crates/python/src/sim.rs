@@ -54,7 +54,7 @@ impl Placement {
                         at.tier,
                         class,
                         at.backlog_ns,
-                        at.service_ns,
+                        at.service_ns + at.key_ns,
                         at.latency_ns,
                         at.transfer_ns,
                         at.bias_ns,
@@ -102,6 +102,9 @@ fn done(answer: Answer) -> Result<(), NativeError> {
         Answer::Done
         | Answer::Epoch(_)
         | Answer::Snapshot(_)
+        | Answer::Loads(_)
+        | Answer::Sa(_)
+        | Answer::Tops(_)
         | Answer::Engine(_)
         | Answer::Explanation(_)
         | Answer::LastDrop(_) => Ok(()),
@@ -185,6 +188,10 @@ impl Simulation {
 
     fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         write(py, &self.inner().snapshot())
+    }
+
+    fn loads<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        write(py, &self.inner().loads())
     }
 
     fn team_add(&self, spec: &Bound<'_, PyAny>) -> Result<(), NativeError> {

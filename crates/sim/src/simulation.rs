@@ -323,6 +323,12 @@ impl Simulation {
         self.worker.snapshot(self.now)
     }
 
+    /// What members and shares had to do.
+    #[must_use]
+    pub fn loads(&self) -> esprit_datapath::snapshot::Loads {
+        self.worker.loads(self.now)
+    }
+
     /// Jobs, in the order in which engines were given them.
     #[must_use]
     pub fn job_rows(&self) -> Vec<JobRow> {

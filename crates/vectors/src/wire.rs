@@ -262,6 +262,9 @@ fn done(answer: Answer) -> Result<(), String> {
         Answer::Done
         | Answer::Epoch(_)
         | Answer::Snapshot(_)
+        | Answer::Loads(_)
+        | Answer::Sa(_)
+        | Answer::Tops(_)
         | Answer::Engine(_)
         | Answer::Explanation(_)
         | Answer::LastDrop(_) => Ok(()),
@@ -381,6 +384,7 @@ fn plan() -> Plan {
                 bias_load: 0.0,
                 limit_ns: None,
                 headroom: None,
+                beside_ns: None,
             }],
             spill_ns: [u64::MAX; 3],
             verify_every: 0,

@@ -31,8 +31,8 @@ def explanation(found: ExplanationResource) -> None:
         print()
         render.table(
             (
-                "engine", "use", "tier", "backlog us", "work us", "latency us", "transfer us",
-                "bias us", "cost us", "verdict",
+                "engine", "use", "tier", "backlog us", "work us", "key us", "latency us",
+                "transfer us", "bias us", "cost us", "verdict",
             ),
             (
                 (
@@ -42,7 +42,7 @@ def explanation(found: ExplanationResource) -> None:
                     *(
                         f"{value / 1000:.1f}"
                         for value in (
-                            one["backlog_ns"], one["service_ns"], one["latency_ns"],
+                            one["backlog_ns"], one["service_ns"], one["key_ns"], one["latency_ns"],
                             one["transfer_ns"], one["bias_ns"], one["cost_ns"],
                         )
                     ),

@@ -202,7 +202,7 @@ async def _make_interface(team: RunningTeam, transaction: Transaction) -> None:
 def _demand_protection(team: RunningTeam) -> None:
     """Refuse to look IPsec-capable where policy demands it and no engine can give it."""
     plan = decide(team.state).plan
-    if team.securing.protects and not any(plan.protects(role.id) for role in plan.members):
+    if team.securing.protects and not plan.protects_any:
         raise NoVerifiedEngine(team.name)
 
 

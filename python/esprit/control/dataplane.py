@@ -14,10 +14,12 @@ if TYPE_CHECKING:
         FaultName,
         Flow,
         Grants,
+        Loads,
         MemberAdded,
         MemberSpec,
         Plan,
         PolicySpec,
+        SaSnapshot,
         SaSpec,
         Snapshot,
         TeamAdded,
@@ -39,6 +41,9 @@ class DataPlane(Protocol):
 
     def snapshot(self) -> "Snapshot":
         """Return everything there is to see."""
+
+    def loads(self) -> "Loads":
+        """Return what members and shares had to do."""
 
     def team_add(self, spec: "TeamSpec") -> "TeamAdded":
         """Make a virtual NIC, or adopt it."""
@@ -87,6 +92,12 @@ class DataPlane(Protocol):
 
     def sa_delete(self, sa: int) -> None:
         """Delete a security association."""
+
+    def sa_show(self, sa: int) -> "SaSnapshot | None":
+        """Return one SA."""
+
+    def sa_tops(self, team: int, step: int) -> dict[int, int]:
+        """Return how far inbound SAs have come, of those that went on by ``step``."""
 
     def sa_grant(self, sa: int, upto: int) -> None:
         """Let an SA use the numbers below the mark."""

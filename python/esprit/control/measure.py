@@ -11,7 +11,7 @@ from esprit.modes.measured import Measured
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from esprit._native import Snapshot
+    from esprit._native import Loads
     from esprit.control.team import RunningTeam
 
 
@@ -22,13 +22,13 @@ class Measuring:
         self._team = team
         self._measured = Measured()
 
-    def look(self, snapshot: Snapshot) -> Iterator[Event]:
-        """What the snapshot tells, as events."""
+    def look(self, loads: Loads) -> Iterator[Event]:
+        """What the data plane measured, as events."""
         team = self._team
         for member in team.state.members:
-            seen = snapshot["members"].get(member.id)
+            seen = loads["members"].get(member.id)
             if seen is not None and seen["foreign"] != member.foreign:
-                yield ForeignTried(time=snapshot["time"], member=member.id, able=seen["foreign"])
+                yield ForeignTried(time=loads["time"], member=member.id, able=seen["foreign"])
         if team.state.mode == "balance-alb":
             speeds = {one.id: ethtool.speed(name) for name, one in team.members.items()}
-            yield self._measured.look(snapshot, team.state, speeds)
+            yield self._measured.look(loads, team.state, speeds)

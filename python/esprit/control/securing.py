@@ -204,9 +204,10 @@ class Securing:
 
     async def note_tops(self, tops: dict[int, int], *, final: bool = False) -> None:
         """Write down how far inbound SAs have come."""
-        for running in self.sas:
-            top = tops.get(running.id)
-            if not running.outbound and top is not None:
+        known = {running.id: running for running in self.sas} if tops else {}
+        for number, top in tops.items():
+            running = known.get(number)
+            if running is not None and not running.outbound:
                 await asyncio.to_thread(running.mark.saw, top, final=final)
 
     def _named(self, name: str) -> RunningSa:
@@ -272,7 +273,7 @@ class Securing:
     async def _retire(self, running: RunningSa) -> None:
         """Take an SA out of the data plane, and settle its mark at what it used."""
         plane = self._host.plane
-        last = plane.snapshot()["sas"].get(running.id)
+        last = plane.sa_show(running.id)
         plane.sa_delete(running.id)
         if last is not None:
             if running.outbound:

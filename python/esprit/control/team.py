@@ -351,7 +351,7 @@ class RunningTeam:
         plan = self.state.plan
         if policy.action != "protect" or plan is None:
             return
-        if not any(plan.protects(role.id) for role in plan.members):
+        if not plan.protects_any:
             raise NoVerifiedEngine(f"policy {policy.name}")
 
     # deciding
@@ -397,9 +397,7 @@ class RunningTeam:
                 self.say("ipsec-offered" if notice.after else "ipsec-withdrawn")
             elif notice.what != "active":
                 self.say(notice.what, on=bool(notice.after))
-        protected = not self.securing.protects or any(
-            decision.plan.protects(role.id) for role in decision.plan.members
-        )
+        protected = not self.securing.protects or decision.plan.protects_any
         if protected != self._told_protected:
             self._told_protected = protected
             self.say("protection", on=protected)

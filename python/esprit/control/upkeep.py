@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from esprit.control import netfilter
 from esprit.control.announce import announcements
 from esprit.control.asks import asks
+from esprit.control.highwater import TOP_STEP
 from esprit.control.measure import Measuring
 from esprit.control.mtu import super_frame_limit, team_mtu
 from esprit.control.neighbours import NextHops
@@ -129,7 +130,7 @@ class Upkeep:
 
     async def measure(self) -> None:
         """Take in what members had to do since the last time."""
-        for event in self._measuring.look(self._team.host.plane.snapshot()):
+        for event in self._measuring.look(self._team.host.plane.loads()):
             self._team.apply(event)
 
     @property
@@ -170,9 +171,8 @@ class Upkeep:
 
     async def note_numbers(self, *, final: bool = False) -> None:
         """Write down how far inbound SAs have come."""
-        tops = {
-            number: one["seq"] for number, one in self._team.host.plane.snapshot()["sas"].items()
-        }
+        # With many SAs a look at each of them would hold up all else.
+        tops = self._team.host.plane.sa_tops(self._team.id, 0 if final else TOP_STEP)
         await self._team.securing.note_tops(tops, final=final)
 
     async def _links_changed(self) -> None:

@@ -277,6 +277,7 @@ CandidateResource = TypedDict(
         "class": str,
         "backlog_ns": int,
         "service_ns": int,
+        "key_ns": int,
         "latency_ns": int,
         "transfer_ns": int,
         "bias_ns": int,

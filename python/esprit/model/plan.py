@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final
 
 from esprit.model.words import Delivery, ModeName, Receive, SourceMac
 
@@ -42,6 +42,7 @@ class Grant:
         limit_ns: It takes secondary work only below this backlog.
         headroom: It takes secondary work only as far as its own member's traffic waits no
             longer than by this share of the time that it takes through it.
+        beside_ns: It takes applications' work only below this backlog while it works for teams.
     """
 
     engine: int
@@ -55,6 +56,7 @@ class Grant:
     bias_load: float = 0.0
     limit_ns: int | None = None
     headroom: float | None = None
+    beside_ns: int | None = None
 
     def to_native(self) -> native.Grant:
         """The grant as the data plane reads it."""
@@ -70,6 +72,7 @@ class Grant:
             "bias_load": self.bias_load,
             "limit_ns": self.limit_ns,
             "headroom": self.headroom,
+            "beside_ns": self.beside_ns,
         }
 
 
@@ -225,31 +228,47 @@ class Plan:
     @property
     def ipsec(self) -> bool:
         """Whether the team has what IPsec needs for a member that may carry."""
-        seal, opens = self._protected("seal"), self._protected("open")
-        return any(
-            role.carry and (None in seal or role.id in seal) and (None in opens or role.id in opens)
-            for role in self.members
-        )
+        served = self.protected
+        return any(role.carry and (None in served or role.id in served) for role in self.members)
 
-    def _protected(self, direction: Literal["seal", "open"]) -> frozenset[int | None]:
-        """Members whose traffic some engine does; None stands for all."""
-        return frozenset(
-            None if grant.secondary is not None else grant.member
-            for grant in self.grants
-            if (grant.seal if direction == "seal" else grant.open)
-            and (grant.secondary is not None or None not in (grant.primary, grant.member))
-        )
+    @property
+    def protected(self) -> frozenset[int | None]:
+        """Members for whose traffic some engine may seal and some may open; None: all."""
+        seal: set[int | None] = set()
+        opens: set[int | None] = set()
+        for grant in self.grants:
+            if grant.secondary is not None:
+                who = None
+            elif grant.primary is not None and grant.member is not None:
+                who = grant.member
+            else:
+                continue
+            if grant.seal:
+                seal.add(who)
+            if grant.open:
+                opens.add(who)
+        if None in seal and None in opens:
+            return frozenset((None,))
+        if None in seal:
+            return frozenset(opens)
+        return frozenset(seal if None in opens else seal & opens)
 
     def protects(self, member: int) -> bool:
         """Whether some engine may seal and some engine may open for this member's traffic."""
-        seal, opens = self._protected("seal"), self._protected("open")
-        return (None in seal or member in seal) and (None in opens or member in opens)
+        served = self.protected
+        return None in served or member in served
+
+    @property
+    def protects_any(self) -> bool:
+        """Whether it does so for any member."""
+        served = self.protected
+        return None in served or any(role.id in served for role in self.members)
 
     def same_as(self, other: Plan | None) -> bool:
         """Whether both say the same, but for their epochs."""
-        if other is None:
-            return False
-        return replace(self, epoch=0, latch=0) == replace(other, epoch=0, latch=0)
+        return other is not None and all(
+            getattr(self, name) == getattr(other, name) for name in _SAID
+        )
 
     def to_native(self) -> native.Plan:
         """The Plan as :meth:`esprit._native.DataPlane.publish` takes it."""
@@ -281,3 +300,7 @@ class Plan:
             "down_delay_ns": self.down_delay_ns,
             "receive": self.receive,
         }
+
+
+#: All that a Plan says, but for its epochs.
+_SAID: Final = tuple(one.name for one in fields(Plan) if one.name not in ("epoch", "latch"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final
 
 from esprit.model.plan import Ask, Plan
@@ -165,12 +165,17 @@ class EngineState:
     latency_ns: int = 0
     seal: bool = True
     open: bool = True
+    #: Directions and algorithms of :attr:`rates`: every Plan asks for them, of every engine.
+    abilities: frozenset[tuple[str, str]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Gather what it can do, once for all Plans."""
+        abilities = frozenset((rate.direction, rate.algorithm) for rate in self.rates)
+        object.__setattr__(self, "abilities", abilities)
 
     def does(self, algorithm: str, direction: str) -> bool:
         """Whether a test proved that it does this: only what passed has a rate."""
-        return self.verified and any(
-            rate.algorithm == algorithm and rate.direction == direction for rate in self.rates
-        )
+        return self.verified and (direction, algorithm) in self.abilities
 
     @property
     def verified(self) -> bool:

@@ -62,14 +62,22 @@ def decide(state: TeamState, event: Event | None = None) -> Decision:
 
 def _notices(last: Plan | None, plan: Plan) -> list[Notice]:
     found = []
-    if plan.sharing != (last is not None and last.sharing):
-        found.append(Notice(what="sharing", before=int(not plan.sharing), after=int(plan.sharing)))
-    if plan.spreading != (last is not None and last.spreading):
-        found.append(
-            Notice(what="spreading", before=int(not plan.spreading), after=int(plan.spreading))
+    sharing, spreading, ipsec = plan.sharing, plan.spreading, plan.ipsec
+    before = (False, False, False)
+    if last is not None:
+        # Mostly nothing changed in what engines may do, and counting them again says so late.
+        same = last.grants == plan.grants
+        before = (
+            sharing if same else last.sharing,
+            spreading if same else last.spreading,
+            ipsec if same and last.members == plan.members else last.ipsec,
         )
-    if plan.ipsec != (last is not None and last.ipsec):
-        found.append(Notice(what="ipsec", before=int(not plan.ipsec), after=int(plan.ipsec)))
+    if sharing != before[0]:
+        found.append(Notice(what="sharing", before=int(before[0]), after=int(sharing)))
+    if spreading != before[1]:
+        found.append(Notice(what="spreading", before=int(before[1]), after=int(spreading)))
+    if ipsec != before[2]:
+        found.append(Notice(what="ipsec", before=int(before[2]), after=int(ipsec)))
     receiver = None if last is None else last.receiver
     if plan.receiver != receiver:
         found.append(Notice(what="active", before=receiver, after=plan.receiver))

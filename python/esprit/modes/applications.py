@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from esprit.model.plan import Grant, Plan
@@ -18,6 +18,7 @@ class Applications:
     """What engines may do for applications' tasks of this process.
 
     Attributes:
+        grants: The teams' own: to applications an engine belongs to nobody.
         verify_every: Of so many sealed jobs one is opened again: the strictest of the teams'.
     """
 
@@ -27,7 +28,10 @@ class Applications:
     def to_native(self) -> native.Grants:
         """The grants as :meth:`esprit._native.DataPlane.applications` takes them."""
         return {
-            "engines": [grant.to_native() for grant in self.grants],
+            "engines": [
+                {**grant.to_native(), "member": None, "primary": None, "secondary": None}
+                for grant in self.grants
+            ],
             "spill_ns": (SPILL.primary, SPILL.secondary, SPILL.application),
             "verify_every": self.verify_every,
         }
@@ -46,7 +50,7 @@ def applications(plans: Collection[Plan]) -> Applications:
                 continue
             before = found.get(grant.engine)
             if before is None or _standing(grant) > _standing(before):
-                found[grant.engine] = replace(grant, member=None, primary=None, secondary=None)
+                found[grant.engine] = grant
     every = [plan.verify_every for plan in plans if plan.verify_every]
     return Applications(
         grants=tuple(found[engine] for engine in sorted(found)),

@@ -51,7 +51,10 @@ def spread(
         return tuple(_deal(dict.fromkeys(weights, 0), due, BUCKETS))
     table: list[int | None] = [member if member in weights else None for member in before]
     orphans = [share for share, member in enumerate(table) if member is None]
-    owned = {member: table.count(member) for member in weights}
+    owned = dict.fromkeys(weights, 0)
+    for member in table:
+        if member is not None:
+            owned[member] += 1
     joined = any(owned[member] == 0 and due[member] > 0 for member in weights)
     if orphans:
         for share, member in zip(orphans, _inherit(owned, due, orphans, heirs), strict=True):

@@ -22,16 +22,26 @@ def mask(state: TeamState, grants: Sequence[Grant]) -> Mask:
         grants: What engines may do for it.
     """
     pool = {engine.id: engine for engine in state.engines}
-    # One pass over what engines can do, whatever the number of algorithms: with 256 engines a
-    # search for each of them was a quarter of a Plan.
-    able: dict[tuple[str, str], _Able] = {}
+    # Most engines of a host can do the same, and with 256 of them a look at each algorithm of each
+    # was a quarter of a Plan: so they are first put together by what they can and may.
+    alike: dict[tuple[frozenset[tuple[str, str]], bool, bool], _Able] = {}
     for grant in grants:
         engine = pool.get(grant.engine)
         if engine is None or not engine.verified:
             continue
-        for rate in engine.rates:
-            if grant.seal if rate.direction == "seal" else grant.open:
-                able.setdefault((rate.direction, rate.algorithm), _Able()).count(grant)
+        kind = engine.abilities, grant.seal, grant.open
+        who = alike.get(kind)
+        if who is None:
+            who = alike[kind] = _Able()
+        if grant.primary is not None and grant.member is not None:
+            who.primary.add(grant.member)
+        if grant.secondary is not None:
+            who.shared = True
+    able: dict[tuple[str, str], _Able] = {}
+    for (abilities, seal, opens), who in alike.items():
+        for direction, algorithm in abilities:
+            if seal if direction == "seal" else opens:
+                able.setdefault((direction, algorithm), _Able()).join(who)
     members = tuple(member.id for member in state.members if member.can_carry)
     lines: dict[str, list[Served]] = {"seal": [], "open": []}
     for (direction, algorithm), who in sorted(able.items(), key=itemgetter(0)):
@@ -45,13 +55,12 @@ def mask(state: TeamState, grants: Sequence[Grant]) -> Mask:
 class _Able:
     """Who does an algorithm in one direction: engines for their own members, and for others."""
 
-    primary: set[int | None] = field(default_factory=set)
+    primary: set[int] = field(default_factory=set)
     shared: bool = False
 
-    def count(self, grant: Grant) -> None:
-        if grant.primary is not None:
-            self.primary.add(grant.member)
-        self.shared = self.shared or grant.secondary is not None
+    def join(self, others: _Able) -> None:
+        self.primary |= others.primary
+        self.shared = self.shared or others.shared
 
     def serve(self, algorithm: str, members: tuple[int, ...]) -> Served | None:
         own = tuple(id for id in members if id in self.primary)  # noqa: A001

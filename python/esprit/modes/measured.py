@@ -20,10 +20,10 @@ class Measured:
         self._epoch = 0
 
     def look(
-        self, snapshot: native.Snapshot, state: TeamState, speeds: Mapping[int, int | None]
+        self, loads: native.Loads, state: TeamState, speeds: Mapping[int, int | None]
     ) -> LoadMeasured:
         """What happened since the last call; ``speeds`` are what links say of themselves."""
-        seen = snapshot["teams"].get(state.id)
+        seen = loads["teams"].get(state.id)
         sums = tuple(seen["shares"]) if seen is not None else ()
         epoch = 0 if state.plan is None else state.plan.epoch
         # Sums of another table say nothing of this one; and they may have begun anew with it.
@@ -33,12 +33,12 @@ class Measured:
         )
         self._sums, self._epoch = sums, epoch
         return LoadMeasured(
-            time=snapshot["time"],
+            time=loads["time"],
             shares=shares if all(share >= 0 for share in shares) else (),
             speeds=speeds,
             queued=frozenset(
                 number
-                for number, one in snapshot["members"].items()
+                for number, one in loads["members"].items()
                 if one["team"] == state.id and one["queued"]
             ),
         )

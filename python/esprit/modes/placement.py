@@ -14,14 +14,14 @@ from operator import attrgetter
 from typing import Final, Literal
 
 from esprit.model.plan import Grant, Spill
-from esprit.model.state import EngineState, MemberState, TeamState
+from esprit.model.state import MemberState, TeamState
 from esprit.model.words import Software
 
 #: Where an engine's member stands. ``idle``: it cannot carry (its wire is dead, or it is
 #: encryption-only), or there is none. ``waiting``: it could carry and does not. ``elsewhere``: it
-#: belongs to another team, whose traffic may need it. ``software``: the work costs host
-#: processor time, wherever it belongs.
-Standing = Literal["idle", "waiting", "carrying", "elsewhere", "software"]
+#: belongs to another team, whose traffic may need it. Engines whose work costs host processor
+#: time stand where the team's ``software`` puts them, wherever they belong.
+Standing = Literal["idle", "waiting", "carrying", "elsewhere"]
 
 #: Secondary work goes to the next tier if an engine would not be done within 20 ms. Work of a
 #: member's own leaves its engine sooner, at 2 ms (four super-frames at 1 Gbit/s): beyond that
@@ -40,10 +40,19 @@ HEADROOM_NS: Final = SPILL.primary // 2
 #: scenario ``spreading-balance`` it made the p99 latency 15 % longer).
 TIE_NS: Final = 500
 
+#: Applications come last: on an engine that works for teams too, a task of theirs is begun only
+#: while less than 20 us of work is before it, so that a packet waits for no more, and for the task
+#: that is being done. It is what an engine has to have before it so as not to run dry: a simulated
+#: one tells after its latency (20 us by default) that it has done something.
+BESIDE_NS: Final = 20_000
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Place:
     """A tier for secondary use, and how an engine stands within it.
+
+    There are some ten, all of them constants, and each is only equal to itself: comparing and
+    hashing them by their values for 256 engines took a tenth of a Plan.
 
     Attributes:
         headroom: Its own member's traffic may wait for others' only as far as the team allows.
@@ -55,17 +64,8 @@ class Place:
     headroom: bool = False
 
 
-def standing(
-    engine: EngineState, members: Mapping[int, MemberState], carrying: frozenset[int]
-) -> Standing:
-    """Where the engine stands while the members ``carrying`` carry traffic."""
-    if engine.costs_host_cpu:
-        return "software"
-    if engine.member is None:
-        return "idle"
-    member = members.get(engine.member)
-    if member is None:
-        return "elsewhere"
+def standing(member: MemberState, carrying: frozenset[int]) -> Standing:
+    """Where a member's engine stands while the members ``carrying`` carry traffic."""
     if not member.can_carry:
         return "idle"
     return "carrying" if member.id in carrying else "waiting"
@@ -87,30 +87,29 @@ def grants(
             setting that is not named keeps them out.
     """
     found = []
-    # With 64 members and 256 engines a search for each engine's member would be most of the
-    # time that a Plan takes.
-    members = {member.id: member for member in state.members}
+    # All that is asked of members and of settings is asked once: with 64 members and 256 engines
+    # asking for each engine would be most of the time that a Plan takes.
+    standings = {member.id: standing(member, carrying) for member in state.members}
+    able = {member.id for member in state.members if member.can_carry}
+    cores = software.get(state.software)
     for engine in sorted(state.engines, key=attrgetter("id")):
-        where = standing(engine, members, carrying)
-        place = software.get(state.software) if where == "software" else places.get(where)
+        if not engine.verified:
+            continue
+        member = engine.member if engine.member in standings else None
+        primary = member in able and engine.does_primary
+        if engine.costs_host_cpu:
+            place = cores
+            primary = primary and state.software != "never"
+        elif engine.member is None:
+            place = places.get("idle")
+        else:
+            place = places.get(standings.get(engine.member, "elsewhere"))
         if not engine.does_secondary:
             place = None
-        member = members.get(engine.member) if engine.member is not None else None
-        primary = engine.does_primary and member is not None and member.can_carry
-        if where == "software" and state.software == "never":
-            primary = False
         if place is None and not primary:
             continue
         found.append(
-            _grant(
-                engine.id,
-                None if member is None else member.id,
-                engine.seal,
-                engine.open,
-                primary,
-                place,
-                state.headroom,
-            )
+            _grant(engine.id, member, engine.seal, engine.open, primary, place, state.headroom)
         )
     return tuple(found)
 
@@ -141,4 +140,5 @@ def _grant(
         bias_ns=0 if place is None else place.bias_ns,
         limit_ns=None if place is None else place.limit_ns,
         headroom=headroom if place is not None and place.headroom else None,
+        beside_ns=None if place is None else BESIDE_NS,
     )

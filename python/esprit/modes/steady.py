@@ -44,8 +44,11 @@ def judged(state: TeamState) -> TeamState:
 
 def steadied(before: TeamState, after: TeamState) -> TeamState:
     """With the holds of members that fell or rose between two states."""
+    if before.members is after.members:
+        return after
+    known = {member.id: member for member in before.members}
     for member in after.members:
-        old = before.member(member.id)
+        old = known.get(member.id)
         if old is None or old.can_carry == member.can_carry:
             continue
         changed = (

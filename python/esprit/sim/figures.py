@@ -17,6 +17,7 @@ from typing import Final
 from esprit.model.event import LinkChanged
 from esprit.model.spec import EngineSpec
 from esprit.model.words import ModeName
+from esprit.modes.placement import BESIDE_NS
 from esprit.sim import files
 from esprit.sim.report import Report, Violation
 from esprit.sim.rivals import RIVALS
@@ -186,6 +187,26 @@ def backup() -> Iterator[Line]:
         growth = found["own.p99_ns"] / alone - 1
         text = f"p99 {found['own.p99_ns'] / 1e3:.1f} µs, {growth:+.1%}"
         yield f"own traffic beside {second / 1e9:.1f} Gbit/s of others'", text, growth < 0.1
+
+
+def loopback() -> Iterator[Line]:
+    """Members' own traffic in balance-alb beside applications that take all that is idle."""
+    base = files.load("loop-back-balance")
+    alone = run(replace(base, applications=())).figures
+    text = f"p99 {alone['traffic.p99_ns'] / 1e3:.1f} µs"
+    yield "no application", text, None
+    idle = 1 - alone["throughput_share"]
+    for name, packets, window in (("one message a task", 1, 288), ("64 KiB a task", None, 24)):
+        tasks = tuple(replace(a, packets=packets, window=window) for a in base.applications)
+        found = run(replace(base, applications=tasks)).figures
+        late = (found["traffic.p99_ns"] - alone["traffic.p99_ns"]) / 1e3
+        share = found["applications.throughput_share"] / idle
+        # What is before it when a task is begun, that task, and the turn of the worker in which
+        # the packet comes. The engines do 2 Gbit/s.
+        task = max(a.size * a.messages for a in tasks) * 8 / 2e3
+        bound = (BESIDE_NS + base.turn_ns) / 1e3 + task
+        text = f"p99 {late:+.1f} µs of {bound:.0f}, applications {share:.3f} of what is idle"
+        yield name, text, late <= bound and share >= 0.95
 
 
 def plain() -> Iterator[Line]:
@@ -359,6 +380,7 @@ FIGURES: Final[Mapping[str, Callable[[], Iterator[Line]]]] = MappingProxyType(
         "pool": pool,
         "rivals": rivals,
         "backup": backup,
+        "loopback": loopback,
         "plain": plain,
         "swap": swap,
         "faults": faults,

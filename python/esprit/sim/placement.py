@@ -39,7 +39,7 @@ class Candidate:
         use: Primary, secondary or application, as it would be on this engine.
         tier: Where the Plan puts it for that.
         backlog_ns: Until it has done all that it has.
-        service_ns: Its work in this job.
+        service_ns: Its work in this job, that of installing the job's key included.
         cost_ns: By the pool's own formula.
     """
 

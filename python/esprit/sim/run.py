@@ -208,14 +208,14 @@ class Run:
         now = self.host.native.now()
         if now + self.scenario.measure_ns < self.scenario.duration:
             self._at(now + self.scenario.measure_ns, self._measure)
-        seen = self.host.native.snapshot()
+        seen = self.host.native.loads()
         for number, state in self.host.states.items():
             if state.mode != "balance-alb":
                 continue
             speeds = {m.id: self.host.specs[m.id][1].speed for m in state.members}
             event = self._measured[number].look(seen, state, speeds)
             before = state.plan
-            self._decide(number, event)
+            self.decide(number, event)
             after = self.host.states[number].plan
             if before is not None and after is not None:
                 moved = sum(a != b for a, b in zip(before.transmit, after.transmit, strict=False))

@@ -9,7 +9,7 @@ use crate::engine::{Capabilities, Transfer};
 use crate::grants::Class;
 use crate::key::{Algorithm, Direction};
 use crate::placement::Ask;
-use crate::placement::headroom::OwnTraffic;
+use crate::placement::headroom::{Lately, OwnTraffic};
 use crate::rates::{Rate, Rates};
 
 /// Fraction bits of rates: a nanosecond per byte or packet in steps of a millionth, so that 64
@@ -98,6 +98,8 @@ pub(crate) struct Hot {
     way_per_byte: u64,
     /// What it does for its own member.
     pub(crate) own: OwnTraffic,
+    /// That it works for teams.
+    pub(crate) teams: Lately,
 }
 
 const _: () = assert!(core::mem::offset_of!(Hot, service_ns) <= 64);
@@ -119,6 +121,7 @@ impl Hot {
             way_per_job: capabilities.transfer.ns_per_job,
             way_per_byte: fixed(capabilities.transfer.ns_per_byte),
             own: OwnTraffic::default(),
+            teams: Lately::default(),
         }
     }
 
@@ -167,6 +170,9 @@ impl Hot {
         self.jobs += 1;
         self.memory += memory;
         self.service_ns += service_ns;
+        if class != Class::Application {
+            self.teams.happens(now);
+        }
         if class == Class::Primary {
             self.primary_ns += service_ns;
             let alone = expected_ns.saturating_sub(self.backlog_ns(now));

@@ -76,8 +76,10 @@ pub struct Candidate {
     pub class: Class,
     /// Nanoseconds of work before it.
     pub backlog_ns: u64,
-    /// Nanoseconds of work in the job, with those to install its key where it is not held.
+    /// Nanoseconds of work in the job.
     pub service_ns: u64,
+    /// Nanoseconds to install its key; 0 where it is held.
+    pub key_ns: u64,
     /// Nanoseconds through the engine besides.
     pub latency_ns: u64,
     /// Nanoseconds to the engine and back.
@@ -120,9 +122,10 @@ pub(crate) fn candidates<'a>(
             }
             let (hot, costs) = board.all(ask.algorithm, ask.direction);
             let (hot, cost) = (&hot[at.seat], &costs[at.seat]);
-            let terms = Terms::new(grant);
+            let terms = Terms::new(grant, class);
             let backlog_ns = hot.backlog_ns(ask.now);
-            let service_ns = cost.work_ns(at.seat, ask);
+            let service_ns = cost.service_ns(ask.shape.packets, ask.shape.bytes);
+            let key_ns = cost.work_ns(at.seat, ask).saturating_sub(service_ns);
             let transfer_ns = match class {
                 Class::Primary => 0,
                 Class::Secondary | Class::Application => hot.transfer_ns(ask.memory),
@@ -133,6 +136,7 @@ pub(crate) fn candidates<'a>(
             };
             let expected_ns = backlog_ns
                 .saturating_add(service_ns)
+                .saturating_add(key_ns)
                 .saturating_add(cost.latency_ns)
                 .saturating_add(transfer_ns);
             let tier = tier_of(grant, class);
@@ -168,6 +172,7 @@ pub(crate) fn candidates<'a>(
                     class,
                     backlog_ns,
                     service_ns,
+                    key_ns,
                     latency_ns: cost.latency_ns,
                     transfer_ns,
                     bias_ns,

@@ -22,26 +22,41 @@ const QUIET: Time = Time(100_000_000);
 /// thousand jobs a second, and a single slow one moves the mean by little.
 const SMOOTH: u64 = 16;
 
+/// Whether something goes on: when it happened last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lately(Option<Time>);
+
+impl Lately {
+    /// It happens now.
+    pub(crate) const fn happens(&mut self, now: Time) {
+        self.0 = Some(now);
+    }
+
+    /// Whether it was [`QUIET`] no longer than that.
+    pub(crate) const fn goes_on(self, now: Time) -> bool {
+        match self.0 {
+            Some(last) => now.since(last).0 < QUIET.0,
+            None => false,
+        }
+    }
+}
+
 /// An engine's work for its own member, as it was lately.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OwnTraffic {
     /// The mean time through it.
     through_ns: u64,
-    last: Option<Time>,
+    sent: Lately,
 }
 
 impl OwnTraffic {
     /// It was given a job of its member that takes `alone_ns` through it with nothing before it.
     pub(crate) const fn given(&mut self, now: Time, alone_ns: u64) {
-        let quiet = match self.last {
-            Some(last) => now.since(last).0 >= QUIET.0,
-            None => true,
-        };
-        if quiet {
+        if !self.sent.goes_on(now) {
             // What was measured then says nothing of now.
             self.through_ns = alone_ns;
         }
-        self.last = Some(now);
+        self.sent.happens(now);
     }
 
     pub(crate) const fn back(&mut self, took_ns: u64) {
@@ -52,9 +67,10 @@ impl OwnTraffic {
     /// Nanoseconds of work that the engine may have, one more job of others' included; none while
     /// its member sends nothing.
     pub(crate) const fn bound_ns(&self, now: Time, headroom: &Headroom) -> Option<u64> {
-        match self.last {
-            Some(last) if now.since(last).0 < QUIET.0 => Some(headroom.of(self.through_ns)),
-            Some(_) | None => None,
+        if self.sent.goes_on(now) {
+            Some(headroom.of(self.through_ns))
+        } else {
+            None
         }
     }
 }

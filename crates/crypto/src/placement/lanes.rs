@@ -1,6 +1,8 @@
 //! A team's grants as lists to search: by class and direction, in the order in which engines
 //! are asked.
 
+use esprit_packet::Time;
+
 use crate::engine::Capabilities;
 use crate::grants::{Class, Grant, Grants};
 use crate::key::Direction;
@@ -16,15 +18,19 @@ pub(crate) struct Terms {
     bias_load: u64,
     pub(crate) limit_ns: u64,
     headroom: Option<Headroom>,
+    /// Of an application's job while the engine works for teams.
+    beside_ns: u64,
 }
 
 impl Terms {
-    pub(crate) fn new(grant: &Grant) -> Self {
+    pub(crate) fn new(grant: &Grant, class: Class) -> Self {
+        let beside = grant.beside_ns.filter(|_| class == Class::Application);
         Self {
             bias_ns: grant.bias_ns,
             bias_load: (grant.bias_load * 65_536.0) as u64,
             limit_ns: grant.limit_ns.unwrap_or(u64::MAX),
             headroom: grant.headroom.map(Headroom::new),
+            beside_ns: beside.unwrap_or(u64::MAX),
         }
     }
 
@@ -46,6 +52,7 @@ impl Terms {
         service_ns: u64,
     ) -> bool {
         backlog_ns < self.limit_ns
+            && (backlog_ns < self.beside_ns || !hot.teams.goes_on(ask.now))
             && self
                 .headroom
                 .and_then(|headroom| hot.own.bound_ns(ask.now, &headroom))
@@ -169,7 +176,7 @@ impl Lanes {
                     tier,
                     own_only: !fit(capabilities, class, false),
                     member: grant.member,
-                    terms: Terms::new(grant),
+                    terms: Terms::new(grant, class),
                 });
             }
         }
@@ -234,6 +241,24 @@ impl Lanes {
                 let seat = usize::from(entry.seat);
                 hot[seat].usable && costs[seat].able
             })
+    }
+
+    /// When an engine that is kept from more of applications' work has done so much of what it has
+    /// that it takes more.
+    pub(crate) fn opens_beside(&self, board: &Board, now: Time) -> Option<Time> {
+        let lanes = self.others[Class::Application.index() - 1].iter();
+        lanes
+            .flat_map(|lane| &lane.entries)
+            .filter_map(|entry| {
+                let seat = usize::from(entry.seat);
+                let over = board
+                    .at(seat)
+                    .backlog_ns(now)
+                    .checked_sub(entry.terms.beside_ns)?;
+                // At the bound itself it is still kept from it.
+                Some(now + Time(over + 1))
+            })
+            .min()
     }
 
     /// The least work, in nanoseconds, that one of the engines has which such a job would go to

@@ -341,8 +341,8 @@ impl Pool {
             .iter()
             .map(|job| (job.ticket, job.attempt))
             .collect();
+        self.reseated();
         self.take_away(id, &attempts);
-        self.compile();
         Some(seat.engine)
     }
 }

@@ -135,7 +135,15 @@ impl Pool {
         }
         // Where it was the worker's own turn that ended, it goes on as soon as it can.
         let soon = self.worker_bytes == 0;
-        self.retry_at = Some(if soon { now } else { now + RETRY });
+        let mut at = if soon { now } else { now + RETRY };
+        // An engine that is soon idle is given applications' work before it is.
+        if self.queue.level(Class::Application).0 > 0
+            && let Some(team) = self.team(APPLICATIONS)
+            && let Some(opens) = team.lanes.opens_beside(&self.board, now)
+        {
+            at = at.min(opens);
+        }
+        self.retry_at = Some(at);
     }
 
     /// Answers whether there is memory for more.
@@ -381,7 +389,7 @@ impl Pool {
         Ok(Choice {
             seat: self.seat_of(picked.engine).ok_or(Reject::NoEngine)?,
             class: picked.class,
-            service_ns: picked.service_ns,
+            service_ns: picked.service_ns + picked.key_ns,
             expected_ns: picked.cost_ns - picked.bias_ns,
         })
     }

@@ -154,6 +154,7 @@ pub fn secondary(engine: u32) -> Grant {
         bias_load: 0.0,
         limit_ns: None,
         headroom: None,
+        beside_ns: None,
     }
 }
 

@@ -258,6 +258,7 @@ impl Host {
                     bias_load: 0.0,
                     limit_ns: None,
                     headroom: None,
+                    beside_ns: None,
                 }],
                 spill_ns: [20_000_000; 3],
                 verify_every: 0,
