@@ -309,23 +309,33 @@ fn a_key_that_gave_way_is_paid_for_again() {
 }
 
 #[test]
-fn a_key_s_installation_counts_against_headroom_only_where_it_pushes_out_another() {
-    let verdict = |slots_each: u32| {
+fn a_key_counts_against_headroom_where_it_pushes_out_another_and_the_engine_is_at_work() {
+    let verdict = |slots_each: u32, busy: bool| {
         let mut lab = Lab::with_devices(&[slots(slots_each)]);
         lab.grant(vec![Grant {
             headroom: Some(0.5),
             ..own(1, 11)
         }]);
-        let own = sealing(&key(1), &lab.buffers, 0, &[4000]);
+        let member_s = key(1);
+        let own = sealing(&member_s, &lab.buffers, 0, &[4000]);
         for _ in 0..4 {
             lab.submit_for(&own, Some(11)).unwrap();
             lab.run_for_ms(1);
         }
+        if busy {
+            let little = sealing(&member_s, &lab.buffers, 0, &[100]);
+            lab.submit_for(&little, Some(11)).unwrap();
+        }
         let stranger = lab.pool.with_key(&ask(&lab, None), &key(2));
         lab.pool.explain(lab.now, TEAM, &stranger)[0].verdict
     };
-    assert_eq!(verdict(8), Verdict::Chosen);
-    assert_eq!(verdict(1), Verdict::NoHeadroom);
+    assert_eq!(verdict(8, true), Verdict::Chosen);
+    assert_eq!(verdict(1, true), Verdict::NoHeadroom);
+    assert_eq!(
+        verdict(1, false),
+        Verdict::Chosen,
+        "nobody would be served meanwhile"
+    );
 }
 
 #[test]

@@ -54,10 +54,12 @@ impl Cost {
         }
     }
 
-    /// The part of it that counts against headroom. A key that finds a free slot is installed once,
-    /// and no job after it pays for it; where it pushes out another, every job may.
-    pub(crate) const fn lasting_ns(&self, seat: usize, ask: &Ask) -> u64 {
-        if ask.crowded.has(seat) {
+    /// The part of it that counts against headroom, where so much work is before it. A key that finds a
+    /// free slot is installed once, and no job after it pays for it; where it pushes out another,
+    /// every job may. But an engine that is idle is not kept so by a key: the job, and all that wait
+    /// behind it, would wait for nothing.
+    pub(crate) const fn lasting_ns(&self, seat: usize, ask: &Ask, backlog_ns: u64) -> u64 {
+        if backlog_ns > 0 && ask.crowded.has(seat) {
             self.work_ns(seat, ask)
         } else {
             self.service_ns(ask.shape.packets, ask.shape.bytes)

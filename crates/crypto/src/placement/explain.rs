@@ -156,7 +156,12 @@ pub(crate) fn candidates<'a>(
             } else if !hot.has_room(backlog_ns, ask.memory) || ask.closed.has(at.seat) {
                 Verdict::Full
             } else if class != Class::Primary
-                && !terms.has_headroom(hot, ask, backlog_ns, cost.lasting_ns(at.seat, ask))
+                && !terms.has_headroom(
+                    hot,
+                    ask,
+                    backlog_ns,
+                    cost.lasting_ns(at.seat, ask, backlog_ns),
+                )
             {
                 Verdict::NoHeadroom
             } else if expected_ns > lanes.spill_ns(class) {

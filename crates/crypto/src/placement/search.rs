@@ -200,7 +200,7 @@ impl Search<'_> {
             (0, 0)
         } else if entry
             .terms
-            .has_headroom(hot, ask, backlog, cost.lasting_ns(seat, ask))
+            .has_headroom(hot, ask, backlog, cost.lasting_ns(seat, ask, backlog))
         {
             (hot.transfer_ns(ask.memory), entry.terms.bias(hot))
         } else {
