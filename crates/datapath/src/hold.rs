@@ -9,10 +9,11 @@ use crate::member::Member;
 use crate::route::Route;
 use crate::worker::{Io, Worker};
 
-/// The longest that frames wait because their flow moves: a send buffer of the kernel's default
-/// size, 212,992 bytes (net.core.wmem_default), takes 85 ms at 20 Mbit/s, and an engine that
-/// is found hung meanwhile 20. A flow of a slower member may arrive out of order once.
-const HOLD: Time = Time::from_millis(100);
+/// The longest that frames wait because their flow moves. Before them are a full queue of their old
+/// member's ([`MEMBER_FULL`](crate::worker::MEMBER_FULL), 581,376 bytes in frames of 1,514) and a
+/// send buffer of the kernel's default size (212,992 bytes, net.core.wmem_default): 250 ms at 25 Mbit/s.
+/// They would have waited as long behind it. A flow of a slower member may arrive out of order once.
+const HOLD: Time = Time::from_millis(250);
 
 /// Frames that wait at most: eight batches. At that the virtual NIC is not read.
 const FRAMES: usize = 256;
