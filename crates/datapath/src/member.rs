@@ -50,6 +50,8 @@ pub struct Member {
     pub strange: bool,
     /// Frames that the kernel dropped for want of room, when it was last asked.
     pub kernel_drops: u64,
+    /// Frames that were read with no buffer for them, when it was last asked.
+    pub unbuffered: u64,
     /// Packets sent here with another member's source address.
     pub direct: u64,
     /// Frames taken from the port at once: fewer where they are super-frames.
@@ -71,6 +73,7 @@ impl Member {
             ifindex,
             up,
             latched: None,
+            unbuffered: 0,
             heard: true,
             carry: false,
             accept: false,

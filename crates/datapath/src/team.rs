@@ -77,6 +77,8 @@ pub struct Team {
     pub up: VecDeque<TxFrame>,
     /// Why packets of this team went no further.
     pub drops: Drops,
+    /// Frames of the host's that were read with no buffer for them, when it was last asked.
+    pub unbuffered: u64,
     /// From the host (rx) and to it (tx).
     pub tap: Traffic2,
     /// The last packet that was dropped.
@@ -121,6 +123,7 @@ impl Team {
             coalescer: Coalescer::new(MAX_PACKET),
             up: VecDeque::new(),
             drops: Drops::default(),
+            unbuffered: 0,
             tap: Traffic2::default(),
             last_drop: None,
             shares: Vec::new(),

@@ -26,6 +26,7 @@ use crate::member::Member;
 use crate::opened::Accepted;
 use crate::sa::Sas;
 use crate::team::Team;
+use crate::verdict::DropReason;
 
 /// Frames taken from one port before the next port has its turn.
 pub(crate) const BATCH: usize = 32;
@@ -228,6 +229,12 @@ impl Worker {
                     }
                     bytes += frames[before..].iter().map(|f| f.buf.len()).sum::<usize>();
                 }
+                // Frames: what had no place cannot be asked how many packets it was.
+                let all = port.counters().rx_no_buffer;
+                if let Some(at) = self.teams.get_mut(&team) {
+                    let lost = all.saturating_sub(core::mem::replace(&mut at.unbuffered, all));
+                    at.drops.count(DropReason::NoMemory, lost);
+                }
             }
             busy |= !frames.is_empty();
             self.handle_host_frames(now, team, &mut frames);
@@ -249,7 +256,13 @@ impl Worker {
             };
             let mut frames = core::mem::take(&mut self.rx);
             let received = match io.member(member) {
-                Some(port) => port.recv(&self.buffers, &mut frames, at.batch),
+                Some(port) => {
+                    let received = port.recv(&self.buffers, &mut frames, at.batch);
+                    let all = port.counters().rx_no_buffer;
+                    let lost = all.saturating_sub(core::mem::replace(&mut at.unbuffered, all));
+                    at.drops.count(DropReason::NoMemory, lost);
+                    received
+                }
                 None => Ok(0),
             };
             if received.is_ok_and(|count| count < at.batch) {

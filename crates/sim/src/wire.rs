@@ -81,11 +81,6 @@ impl MemberPort {
         }
     }
 
-    /// What was received while there was no buffer.
-    pub(crate) const fn without_buffer(&self) -> u64 {
-        self.counters.rx_no_buffer
-    }
-
     /// When the ring has room again.
     pub(crate) fn room_at(&self) -> Option<Time> {
         (self.ring_until.len() >= self.ring)
@@ -117,12 +112,6 @@ fn receive(
         n += 1;
     }
     n
-}
-
-impl HostPort {
-    pub(crate) const fn without_buffer(&self) -> u64 {
-        self.counters.rx_no_buffer
-    }
 }
 
 impl Port for HostPort {

@@ -7,7 +7,6 @@ use crate::application::Application;
 use crate::checks::Rule;
 use crate::engine::lock;
 use crate::report::{FlowReport, Latency, Report};
-use crate::wire::{HostPort, MemberPort};
 
 impl Simulation {
     /// Begins the window that rates and latencies are measured in.
@@ -62,12 +61,6 @@ impl Simulation {
             .chain(snapshot.sas.values().map(|sa| &sa.drops));
         for (&reason, &count) in parts.flatten() {
             *all.entry(reason.to_owned()).or_insert(0) += count;
-        }
-        let none = self.wires.hosts.values().map(HostPort::without_buffer);
-        let none = none.chain(self.wires.members.values().map(MemberPort::without_buffer));
-        let none: u64 = none.sum();
-        if none > 0 {
-            *all.entry("no-memory".to_owned()).or_insert(0) += none;
         }
         all
     }
