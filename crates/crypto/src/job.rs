@@ -114,6 +114,35 @@ pub struct BadOp {
 }
 
 impl JobInput {
+    /// Messages, each with its nonce and without additional data, one behind the other in `frame`: to
+    /// be sealed, or with their ICVs to be opened.
+    ///
+    /// # Panics
+    /// Where the frame has no room for them.
+    #[must_use]
+    pub fn of_messages<M: AsRef<[u8]>>(
+        mut frame: Buf,
+        direction: Direction,
+        messages: impl IntoIterator<Item = ([u8; NONCE_LEN], M)>,
+    ) -> Self {
+        let mut input = Self::default();
+        let mut dst = 0;
+        for (nonce, message) in messages {
+            let from = frame.len() as u32;
+            frame.append(message.as_ref());
+            let op = Op {
+                nonce,
+                body: (from, frame.len() as u32),
+                dst,
+                ..Op::default()
+            };
+            dst += op.out_len(direction) as u32;
+            input.ops.push(op);
+        }
+        input.frames.push(frame.share());
+        input
+    }
+
     /// Proves that all operations lie within the frames and the headers, and that their
     /// outputs follow one another without overlap; measures them. Engines rely on it.
     ///

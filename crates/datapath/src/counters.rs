@@ -18,3 +18,8 @@ impl Traffic {
         self.bytes += bytes;
     }
 }
+
+/// What a running sum has grown by since it was looked at last.
+pub(crate) fn newly(seen: &mut u64, sum: u64) -> u64 {
+    sum.saturating_sub(core::mem::replace(seen, sum))
+}

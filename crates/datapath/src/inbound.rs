@@ -167,8 +167,8 @@ impl Worker {
         if team.doors.is_own(from) {
             return Err(DropReason::Looped);
         }
-        // What switches may have learnt anywhere is taken by whoever carries.
         let former = team.former == Some(member_id);
+        // What switches may have learnt anywhere is taken by whoever carries.
         let roams = || member.carry && member.accept && member.alive() && team.doors.roams(to);
         if to.is_group() || to == team.mac {
             return match team.route.receiver {

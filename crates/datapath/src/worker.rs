@@ -17,6 +17,7 @@ use esprit_packet::{Pool as Buffers, RxFrame, Time};
 use esprit_port::{LinkEvent, Port, PortError};
 
 use crate::application::Applications;
+use crate::counters::newly;
 use crate::draft::Draft;
 use crate::drops::Trail;
 use crate::events::{Event, Events};
@@ -45,8 +46,9 @@ const BACKPRESSURE: usize = 256;
 /// two super-frames of 46 packets each.
 pub(crate) const MEMBER_FULL: usize = BACKPRESSURE + 2 * 64;
 
-/// Batches that are read of a receiver that is one no more: 2,048 frames, what 100,000 packets/s bring
-/// in 20 ms. A worker that is further behind loses what waits beyond that.
+/// Batches that are read of a receiver that is one no more: 2,048 small frames, what 100,000 packets/s
+/// bring in 20 ms, or all the super-frames that its socket keeps (64). A worker that is further
+/// behind loses what waits beyond that.
 const FORMER_TURNS: usize = 64;
 
 /// The ports, given to the worker at each step.
@@ -230,9 +232,8 @@ impl Worker {
                     bytes += frames[before..].iter().map(|f| f.buf.len()).sum::<usize>();
                 }
                 // Frames: what had no place cannot be asked how many packets it was.
-                let all = port.counters().rx_no_buffer;
                 if let Some(at) = self.teams.get_mut(&team) {
-                    let lost = all.saturating_sub(core::mem::replace(&mut at.unbuffered, all));
+                    let lost = newly(&mut at.unbuffered, port.counters().rx_no_buffer);
                     at.drops.count(DropReason::NoMemory, lost);
                 }
             }
@@ -251,76 +252,62 @@ impl Worker {
         turn.clear();
         turn.extend(self.members.keys());
         for &member in &turn {
-            let Some(at) = self.members.get_mut(&member) else {
-                continue;
-            };
-            let mut frames = core::mem::take(&mut self.rx);
-            let received = match io.member(member) {
-                Some(port) => {
-                    let received = port.recv(&self.buffers, &mut frames, at.batch);
-                    let all = port.counters().rx_no_buffer;
-                    let lost = all.saturating_sub(core::mem::replace(&mut at.unbuffered, all));
-                    at.drops.count(DropReason::NoMemory, lost);
-                    received
-                }
-                None => Ok(0),
-            };
-            if received.is_ok_and(|count| count < at.batch) {
-                at.drained = now;
-            }
-            // The next batch holds as many of their size as a turn takes.
-            let bytes: usize = frames.iter().map(|frame| frame.buf.len()).sum();
-            if let Some(each) = bytes.checked_div(frames.len()) {
-                at.batch = (TURN_BYTES / each.max(1)).clamp(1, BATCH);
-            }
-            busy |= !frames.is_empty();
-            self.handle_member_frames(now, member, &mut frames);
-            frames.clear();
-            self.rx = frames;
-            if received == Err(PortError::Gone) {
-                self.port_gone(now, member);
-                io.close_member(member);
-            }
+            busy |= self.read_member(now, member, io);
         }
         self.turn = turn;
         busy
     }
 
+    /// Takes a batch from a member's port and moves it on; answers whether there was any.
+    fn read_member(&mut self, now: Time, member: u32, io: &mut dyn Io) -> bool {
+        let Some(at) = self.members.get_mut(&member) else {
+            return false;
+        };
+        let mut frames = core::mem::take(&mut self.rx);
+        let received = match io.member(member) {
+            Some(port) => {
+                let received = port.recv(&self.buffers, &mut frames, at.batch);
+                let lost = newly(&mut at.unbuffered, port.counters().rx_no_buffer);
+                at.drops.count(DropReason::NoMemory, lost);
+                received
+            }
+            None => Ok(0),
+        };
+        if received.is_ok_and(|count| count < at.batch) {
+            at.drained = now;
+        }
+        // The next batch holds as many of their size as a turn takes.
+        let bytes: usize = frames.iter().map(|frame| frame.buf.len()).sum();
+        if let Some(each) = bytes.checked_div(frames.len()) {
+            at.batch = (TURN_BYTES / each.max(1)).clamp(1, BATCH);
+        }
+        let any = !frames.is_empty();
+        self.handle_member_frames(now, member, &mut frames);
+        frames.clear();
+        self.rx = frames;
+        if received == Err(PortError::Gone) {
+            self.port_gone(now, member);
+            io.close_member(member);
+        }
+        any
+    }
+
     /// Reads what a receiver heard before the switch knew of the new one: all of it, as far as a
     /// socket keeps. The announcements have gone, so what comes later is the new one's.
     pub(crate) fn read_former(&mut self, now: Time, io: &mut dyn Io) -> bool {
+        let former = |team: &Team| Some((team.id, team.former?));
         let mut busy = false;
-        let mut teams = core::mem::take(&mut self.turn);
-        teams.clear();
-        teams.extend(
-            self.teams
-                .values()
-                .filter(|t| t.former.is_some())
-                .map(|t| t.id),
-        );
-        for &team in &teams {
-            let former = self.teams.get(&team).and_then(|team| team.former);
-            let Some((member, port)) = former.and_then(|m| Some((m, io.member(m)?))) else {
-                continue;
-            };
-            let mut frames = core::mem::take(&mut self.rx);
+        while let Some((team, member)) = self.teams.values().find_map(former) {
             for _ in 0..FORMER_TURNS {
-                if !port
-                    .recv(&self.buffers, &mut frames, BATCH)
-                    .is_ok_and(|count| count > 0)
-                {
+                if !self.read_member(now, member, io) {
                     break;
                 }
                 busy = true;
-                self.handle_member_frames(now, member, &mut frames);
             }
-            frames.clear();
-            self.rx = frames;
+            if let Some(team) = self.teams.get_mut(&team) {
+                team.former = None;
+            }
         }
-        for team in self.teams.values_mut() {
-            team.former = None;
-        }
-        self.turn = teams;
         busy
     }
 

@@ -108,9 +108,10 @@ impl Sum {
     }
 }
 
-/// The sum of 32-bit words in lanes of 64 bits, since 2^32 - 1 is a multiple of 2^16 - 1. A lane
-/// does not overflow below 2^32 words.
-#[inline(always)]
+/// The sum of 32-bit words in lanes of 64 bits, in registers of 32 bytes: 2^32 - 1 is a multiple of
+/// 2^16 - 1, and a lane does not overflow below 2^32 words.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
 fn add_lanes(blocks: &[[u8; 32]]) -> u64 {
     let mut lanes = [0_u64; 8];
     for block in blocks {
@@ -122,14 +123,8 @@ fn add_lanes(blocks: &[[u8; 32]]) -> u64 {
     lanes.into_iter().fold(0, add_carry)
 }
 
-/// As [`add_lanes`], by registers of 32 bytes.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn add_lanes_wide(blocks: &[[u8; 32]]) -> u64 {
-    add_lanes(blocks)
-}
-
-/// As [`add_lanes`], by two chains of 64-bit words with carry, in accumulators of 128 bits.
+/// The sum of 64-bit words by two chains with carry, in accumulators of 128 bits: 2^64 - 1 is a
+/// multiple of 2^16 - 1.
 #[inline]
 fn add_chains(blocks: &[[u8; 32]]) -> u64 {
     let (mut even, mut odd) = (0_u128, 0_u128);
@@ -163,7 +158,7 @@ fn add_blocks(blocks: &[[u8; 32]]) -> u64 {
     #[cfg(target_arch = "x86_64")]
     if blocks.len() >= WIDE_FROM && is_x86_feature_detected!("avx2") {
         // SAFETY: the processor was asked.
-        return unsafe { add_lanes_wide(blocks) };
+        return unsafe { add_lanes(blocks) };
     }
     add_chains(blocks)
 }

@@ -11,7 +11,8 @@
 //!   order to write a header into it: the outcome would depend on the packet before.
 //! - **Sharing.** A [`Buf`] has one owner, a [`SharedBuf`] is read by many and written by
 //!   nobody; there is no way back while anybody else holds it.
-//! - No I/O, clock or threads, and `unsafe` only to call what the processor was asked for; nothing here allocates per segment.
+//! - No I/O, clock or threads, and `unsafe` only to call what the processor was asked for;
+//!   nothing here allocates per segment.
 #![deny(unsafe_code)]
 
 pub mod buf;

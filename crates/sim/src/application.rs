@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use esprit_crypto::{AeadKey, Algorithm, Direction, ICV_LEN, JobInput, MAX_OPS, Op};
+use esprit_crypto::{AeadKey, Algorithm, Direction, ICV_LEN, JobInput, MAX_OPS};
 use esprit_datapath::application::{MAX_MESSAGE, Outcome, Reply, Returned, Room, Task};
 use esprit_packet::{Pool as Buffers, Time};
 use serde::Deserialize;
@@ -172,27 +172,16 @@ impl Application {
     }
 
     fn input(&self, buffers: &Buffers) -> Option<JobInput> {
+        let frame = buffers.get((self.spec.size + ICV_LEN) * self.spec.packets)?;
         let direction = self.spec.direction;
-        let mut frame = buffers.get((self.spec.size + ICV_LEN) * self.spec.packets)?;
-        let mut input = JobInput::default();
-        let mut dst = 0;
-        for message in 0..self.spec.packets {
-            let from = frame.len() as u32;
-            match direction {
-                Direction::Seal => frame.append(&self.plain(self.asked, message)),
-                Direction::Open => frame.append(&self.sealed(self.asked, message)),
-            }
-            let op = Op {
-                nonce: nonce(self.asked, message),
-                body: (from, frame.len() as u32),
-                dst,
-                ..Op::default()
+        let messages = (0..self.spec.packets).map(|message| {
+            let bytes = match direction {
+                Direction::Seal => self.plain(self.asked, message),
+                Direction::Open => self.sealed(self.asked, message),
             };
-            dst += op.out_len(direction) as u32;
-            input.ops.push(op);
-        }
-        input.frames.push(frame.share());
-        Some(input)
+            (nonce(self.asked, message), bytes)
+        });
+        Some(JobInput::of_messages(frame, direction, messages))
     }
 
     /// Looks at what has come back.

@@ -68,7 +68,7 @@ fn seal(key: &AeadKey, input: &JobInput, op: &Op, out: &mut [u8]) -> Outcome {
         bytes(&input.headers, op.tail),
     ];
     let aad = aad(input, op);
-    if key.cipher().seal_gathered(op.nonce, aad, parts, text, icv) {
+    if key.cipher().seal(op.nonce, aad, parts, text, icv) {
         Outcome::Done
     } else {
         // What was gathered is plaintext: it does not stay in a buffer that is to be sent.
@@ -105,7 +105,7 @@ pub fn work_alone(
     let done = match direction {
         Direction::Seal => out.split_last_chunk_mut().is_some_and(|(text, icv)| {
             let parts = [data, &[], &[]];
-            key.cipher().seal_gathered(nonce, aad, parts, text, icv)
+            key.cipher().seal(nonce, aad, parts, text, icv)
         }),
         Direction::Open => data
             .split_last_chunk()

@@ -45,19 +45,6 @@ impl<const KEYS: usize> Key<KEYS> {
         unsafe { seal(self, nonce, aad, parts, out) }
     }
 
-    /// Encrypts in place.
-    pub(crate) fn seal_in_place(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        aad: &[u8],
-        text: &mut [u8],
-    ) -> [u8; ICV_LEN] {
-        let (at, len) = (text.as_mut_ptr(), text.len());
-        // SAFETY: a key is made only where the processor has the instructions; what is read and
-        // written is `text`.
-        unsafe { crypt::<KEYS, true>(self, nonce, aad, at, at, len) }
-    }
-
     /// Decrypts `text` into `out`, which is as long, and answers the ICV that it should have. Until
     /// that was compared, `out` is nobody's.
     ///
@@ -71,41 +58,29 @@ impl<const KEYS: usize> Key<KEYS> {
         out: &mut [u8],
     ) -> [u8; ICV_LEN] {
         assert_eq!(text.len(), out.len());
-        // SAFETY: a key is made only where the processor has the instructions; `text` is read,
-        // and `out`, which is as long, is written.
-        unsafe {
-            crypt::<KEYS, false>(
-                self,
-                nonce,
-                aad,
-                text.as_ptr(),
-                out.as_mut_ptr(),
-                text.len(),
-            )
-        }
+        // SAFETY: a key is made only where the processor has the instructions; `out` is as long as
+        // `text`.
+        unsafe { open(self, nonce, aad, text, out) }
     }
 }
 
-/// A message that lies in one piece.
-///
 /// # Safety
-/// The processor has the instructions. `src` can be read and `dst` written for `len` bytes; they are
-/// the same or do not overlap.
+/// The processor has the instructions, and `out` is as long as `text`.
 #[target_feature(enable = "avx2,vaes,vpclmulqdq,aes,pclmulqdq")]
-unsafe fn crypt<const KEYS: usize, const SEAL: bool>(
+unsafe fn open<const KEYS: usize>(
     key: &Key<KEYS>,
     nonce: &[u8; NONCE_LEN],
     aad: &[u8],
-    src: *const u8,
-    dst: *mut u8,
-    len: usize,
+    text: &[u8],
+    out: &mut [u8],
 ) -> [u8; ICV_LEN] {
-    let mut run = Run::<_, SEAL>::new(key, nonce, aad);
-    let whole = len / CHUNK * CHUNK;
-    // SAFETY: first the whole chunks of it, then what is left.
+    let mut run = Run::<_, false>::new(key, nonce, aad);
+    let whole = text.len() / CHUNK * CHUNK;
+    let (from, to) = (text.as_ptr(), out.as_mut_ptr());
+    // SAFETY: first the whole chunks of both, then what is left.
     unsafe {
-        run.chunks(src, dst, whole);
-        run.finish(src.add(whole), dst.add(whole), len - whole)
+        run.chunks(from, to, whole);
+        run.finish(from.add(whole), to.add(whole), text.len() - whole)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use esprit_crypto::engines::software::{Outcome as Verdict, work_alone};
-use esprit_crypto::{AeadKey, Direction, ICV_LEN, JobInput, MAX_OPS, Op};
+use esprit_crypto::{AeadKey, Direction, ICV_LEN, JobInput, MAX_OPS};
 use esprit_packet::Time;
 use serde::{Deserialize, Serialize};
 
@@ -316,39 +316,25 @@ fn prepared(
     packets: usize,
 ) -> Result<Arc<JobInput>, Failure> {
     let plain = vec![0; size];
-    let sealed_len = size + ICV_LEN;
-    let mut frame = requester
+    let frame = requester
         .buffers()
-        .get(sealed_len * packets)
+        .get((size + ICV_LEN) * packets)
         .ok_or(Failure::Lost)?;
-    let mut input = JobInput::default();
-    let mut dst = 0;
+    let mut messages = Vec::with_capacity(packets);
     for number in 0..packets {
         let mut nonce = [0; 12];
         nonce[4..].copy_from_slice(&(number as u64).to_be_bytes());
-        let from = frame.len() as u32;
-        match direction {
-            Direction::Seal => frame.append(&plain),
-            Direction::Open => {
-                let mut sealed = vec![0; sealed_len];
-                let seal = Direction::Seal;
-                if work_alone(key, seal, nonce, &[], &plain, &mut sealed) != Verdict::Done {
-                    return Err(Failure::Lost);
-                }
-                frame.append(&sealed);
+        let mut message = plain.clone();
+        if direction == Direction::Open {
+            message.resize(size + ICV_LEN, 0);
+            let seal = Direction::Seal;
+            if work_alone(key, seal, nonce, &[], &plain, &mut message) != Verdict::Done {
+                return Err(Failure::Lost);
             }
         }
-        let op = Op {
-            nonce,
-            body: (from, frame.len() as u32),
-            dst,
-            ..Op::default()
-        };
-        dst += op.out_len(direction) as u32;
-        input.ops.push(op);
+        messages.push((nonce, message));
     }
-    input.frames.push(frame.share());
-    Ok(Arc::new(input))
+    Ok(Arc::new(JobInput::of_messages(frame, direction, messages)))
 }
 
 #[cfg(test)]
