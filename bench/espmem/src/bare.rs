@@ -19,6 +19,7 @@ fn padded(bytes: usize) -> usize {
 /// A batch of packets and their key.
 pub struct Bare {
     key: Cipher,
+    plain: Vec<u8>,
     packets: Vec<Vec<u8>>,
     opened: Vec<u8>,
     number: u64,
@@ -33,7 +34,8 @@ impl Bare {
         let len = padded(bytes);
         Self {
             key,
-            packets: vec![vec![0x5a; len]; count],
+            plain: vec![0x5a; len],
+            packets: vec![vec![0; len]; count],
             opened: vec![0; len],
             number: 0,
         }
@@ -46,7 +48,10 @@ impl Bare {
         let started = Instant::now();
         for packet in &mut self.packets {
             let mut icv = [0; ICV_LEN];
-            let done = self.key.seal(nonce(self.number), &AAD, packet, &mut icv);
+            let parts = [&self.plain[..], &[], &[]];
+            let done = self
+                .key
+                .seal(nonce(self.number), &AAD, parts, packet, &mut icv);
             assert!(black_box(done), "it is no longer than the cipher permits");
             icvs.push(icv);
             self.number += 1;
