@@ -141,6 +141,29 @@ def test_what_is_protected_is_never_plain_on_the_wire(
     assert out["next_hop"] is not None
 
 
+def test_a_neighbour_that_the_operator_fixed_stays_so(pair: tuple[Switch, Esprit, Esprit]) -> None:
+    _, left, right = pair
+    _both_up(left, right)
+    mac = right.host.link("team0")["address"]
+    fixed = ["10.9.0.2", "lladdr", mac, "dev", "team0", "nud", "permanent"]
+    left.host.ip("neigh", "replace", *fixed)
+
+    def next_hop() -> object:
+        (out,) = left.ask("sa", "show", "out")
+        return out["next_hop"]
+
+    # Another way to the peer has all next hops looked at again, and so has the way back.
+    detour = ["10.9.0.2/32", "via", "10.9.0.3", "dev", "team0"]
+    left.host.ip("route", "add", *detour)
+    await_true(lambda: next_hop() is None, "the detour is taken")
+    left.host.ip("route", "del", *detour)
+    await_true(lambda: next_hop() == mac, "the detour is left")
+    (entry,) = left.host.show("neigh", "show", "10.9.0.2", "dev", "team0")
+    assert entry["state"] == ["PERMANENT"]
+    assert left.host.show("neigh", "show", "10.9.0.3", "dev", "team0") == []
+    assert transfer(left.host, right.host, "10.9.0.2", NEEDLE, 100) == 100 * len(NEEDLE)
+
+
 def test_no_number_is_used_twice_over_a_kill(pair: tuple[Switch, Esprit, Esprit]) -> None:
     _, left, right = pair
     _both_up(left, right)

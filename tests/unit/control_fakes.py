@@ -440,6 +440,8 @@ class FakeSystem:
         self.routing: list[Route] = []
         self.neighbouring: dict[tuple[int, IpAddress], str | None] = {}
         self.managed: set[IpAddress] = set()
+        #: Neighbours that the operator entered.
+        self.fixed: set[IpAddress] = set()
         self.shut: set[str] = set()
         self.offloads: dict[str, dict[str, bool]] = {}
         self.speeds: dict[str, int] = {}
@@ -616,7 +618,13 @@ class FakeSystem:
 
     async def neighbours(self, index: int) -> list[Neighbour]:
         return [
-            Neighbour(index=index, address=address, mac=mac)
+            Neighbour(
+                index=index,
+                address=address,
+                mac=mac,
+                fixed=address in self.fixed,
+                managed=self.manages and address in self.managed,
+            )
             for (at, address), mac in self.neighbouring.items()
             if at == index
         ]

@@ -163,6 +163,21 @@ async def test_a_peer_behind_a_router_is_reached_by_the_router(system: FakeSyste
     assert system.managed == set()
 
 
+async def test_a_neighbour_that_the_operator_fixed_is_neither_resolved_nor_forgotten(
+    system: FakeSystem,
+) -> None:
+    bench = Hops(system)
+    _route(system, "10.0.0.0/24", "team0")
+    system.neighbouring[bench.index, PEER] = "02:00:00:00:00:01"
+    system.fixed.add(PEER)
+    await bench.hops.watch(PEER)
+    await bench.hops.refresh()
+    assert system.managed == set()
+    assert bench.hops.mac_of(PEER) == "02:00:00:00:00:01"
+    await bench.hops.forget(PEER)
+    assert system.neighbouring == {(bench.index, PEER): "02:00:00:00:00:01"}
+
+
 async def test_without_a_route_nothing_is_resolved_until_there_is_one(system: FakeSystem) -> None:
     bench = Hops(system)
     await bench.hops.watch(PEER)

@@ -38,6 +38,8 @@ NTF_USE = 0x01
 NTF_EXT_MANAGED = 0x01
 NUD_INCOMPLETE = 0x01
 NUD_FAILED = 0x20
+NUD_NOARP = 0x40
+NUD_PERMANENT = 0x80
 # include/uapi/linux/if_addr.h: an address with one of these is not usable yet, or never.
 IFA_F_DADFAILED = 0x08
 IFA_F_TENTATIVE = 0x40
@@ -92,11 +94,17 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbour:
-    """A line of the neighbour table; ``mac`` is none until it is resolved."""
+    """A line of the neighbour table; ``mac`` is none until it is resolved.
+
+    A ``fixed`` one was entered by the operator, and is not resolved; a ``managed`` one the kernel
+    keeps resolved by itself.
+    """
 
     index: int
     address: IpAddress
     mac: str | None
+    fixed: bool = False
+    managed: bool = False
 
 
 async def _asked(call: Awaitable[T]) -> T:
@@ -257,6 +265,8 @@ class Netlink:
     async def manage_neighbour(self, index: int, address: IpAddress) -> bool:
         """Have the kernel resolve a neighbour and keep it resolved.
 
+        An entry that is fixed (NUD_PERMANENT) is one no more: the kernel forgets its address.
+
         Returns:
             Whether the kernel will refresh it by itself (NTF_MANAGED, Linux 5.16); if not,
             this is to be called again from time to time.
@@ -357,9 +367,12 @@ def _neighbour(message: _Message) -> Neighbour | None:
     if text is None:
         return None
     mac = message.get("lladdr")
-    failed = int(message["state"]) & (NUD_INCOMPLETE | NUD_FAILED)
+    state = int(message["state"])
+    failed = state & (NUD_INCOMPLETE | NUD_FAILED)
     return Neighbour(
         index=int(message["ifindex"]),
         address=ipaddress.ip_address(text),
         mac=None if mac is None or failed else str(mac),
+        fixed=bool(state & (NUD_PERMANENT | NUD_NOARP)),
+        managed=bool(int(message.get("flags_ext") or 0) & NTF_EXT_MANAGED),
     )

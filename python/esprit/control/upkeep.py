@@ -235,8 +235,8 @@ class Upkeep:
         if self.next_hops is None:
             return
         peers = self._team.securing.peers()
+        await self.next_hops.watch(*peers)
         for peer in peers:
-            await self.next_hops.watch(peer)
             self.resolve(peer)
         await self.next_hops.forget_all_but(peers)
 
