@@ -98,6 +98,18 @@ class Pair:
         """Puts it back."""
         await asyncio.to_thread(self.switch.insert, self.sender, interface)
 
+    def fix_neighbours(self) -> None:
+        """Enters each host in the other's neighbour table for good.
+
+        Under more load than a host carries, requests for its peer's address are lost as well, and
+        while the address is not known the stack drops what it would send, before us and counted
+        on no interface.
+        """
+        for role, other in (("left", "right"), ("right", "left")):
+            mac = str(self.hosts[other].link(TEAM)["address"])
+            entry = [ADDRESS[other], "lladdr", mac, "dev", TEAM, "nud", "permanent"]
+            self.hosts[role].run("ip", "neigh", "replace", *entry)
+
     async def until_fit(self, interface: str, patience: float = 15.0) -> None:
         """Waits until a member of left's is up, hears, and could take over.
 

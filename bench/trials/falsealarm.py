@@ -32,6 +32,7 @@ async def run(arguments: argparse.Namespace) -> Result:
         tables=[("[probe]", probe)],
     )
     async with pair(left, programs=arguments.programs) as found:
+        await asyncio.to_thread(found.fix_neighbours)
         async with Load.on(found, rate=arguments.rate, size=SIZE, gso=GSO, tick_us=1000) as load:
             for minute in range(int(arguments.minutes)):
                 await asyncio.sleep(60)

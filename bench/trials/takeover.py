@@ -16,6 +16,7 @@ constant rate, sealed in ESP. For each pull:
 
 import argparse
 import asyncio
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -86,6 +87,8 @@ async def run(arguments: argparse.Namespace) -> Result:
         udp=not arguments.native,
         listen=arguments.listened > 0,
     ) as found:
+        if arguments.busy:
+            found.teams["left"].tell(signal.SIGUSR1)
         rate = await carried(found, arguments.rate, size=arguments.size, gso=arguments.gso)
         records = found.folder / "records"
         async with Load.on(

@@ -218,6 +218,11 @@ class RunningTeam:
             await self.kill()
             raise TeamError(f"the team in {self.host.role} does not end: {self.said}") from None
 
+    def tell(self, number: signal.Signals) -> None:
+        """Sends its process a signal."""
+        if self.process is not None:
+            tell(self.process, number)
+
     async def kill(self) -> None:
         """Ends it at once, with no chance to put anything back."""
         if self.process is not None:
