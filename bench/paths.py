@@ -69,6 +69,10 @@ def rows(*, rawpair: Path, work: Path) -> list[Row]:
         del side, names
         return [str(rawpair), "pair", TAP, WIRE]
 
+    def cipher(side: int, names: tuple[str, str]) -> Sequence[str]:
+        del side, names
+        return [str(rawpair), "cipher", TAP, WIRE]
+
     def relay(side: int, names: tuple[str, str]) -> Sequence[str] | None:
         return [str(rawpair), "relay", TAP, TAP, f"/run/netns/{names[1]}"] if side == 0 else None
 
@@ -80,6 +84,7 @@ def rows(*, rawpair: Path, work: Path) -> list[Row]:
         Row(setup=udp, goal=0.60),
         Row(setup=native, goal=0.15),
         Row(setup=plain, goal=0.85),
+        Row(setup=Setup(name="pair and cipher", tap=TAP, gateway=cipher)),
         Row(setup=Setup(name="TAP relay", tap=TAP, gateway=relay, wire=False)),
     ]
 

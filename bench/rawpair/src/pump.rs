@@ -2,6 +2,8 @@
 
 use std::{io, os::fd::RawFd};
 
+use crate::work::{Way, Work};
+
 /// Frames per direction and turn.
 pub const BATCH: usize = 32;
 
@@ -17,7 +19,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             frames: (0..BATCH)
                 .map(|_| vec![0; FRAME].into_boxed_slice())
@@ -38,7 +40,7 @@ pub trait End {
 }
 
 /// Passes frames both ways until an end fails.
-pub fn pump(mut first: impl End, mut second: impl End) -> io::Result<()> {
+pub fn pump(mut first: impl End, mut second: impl End, mut work: impl Work) -> io::Result<()> {
     let mut batch = Batch::new();
     let mut waiting = [first.fd(), second.fd()].map(|fd| libc::pollfd {
         fd,
@@ -51,8 +53,8 @@ pub fn pump(mut first: impl End, mut second: impl End) -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
         loop {
-            let moved = pass(&mut first, &mut second, &mut batch)?
-                + pass(&mut second, &mut first, &mut batch)?;
+            let moved = pass(&mut first, &mut second, &mut batch, &mut work, Way::Out)?
+                + pass(&mut second, &mut first, &mut batch, &mut work, Way::In)?;
             if moved == 0 {
                 break;
             }
@@ -60,11 +62,17 @@ pub fn pump(mut first: impl End, mut second: impl End) -> io::Result<()> {
     }
 }
 
-fn pass(from: &mut impl End, to: &mut impl End, batch: &mut Batch) -> io::Result<usize> {
+fn pass(
+    from: &mut impl End,
+    to: &mut impl End,
+    batch: &mut Batch,
+    work: &mut impl Work,
+    way: Way,
+) -> io::Result<usize> {
     batch.lengths.clear();
     from.receive(batch)?;
     if !batch.lengths.is_empty() {
-        to.send(batch)?;
+        to.send(work.turn(batch, way))?;
     }
     Ok(batch.lengths.len())
 }
