@@ -47,6 +47,38 @@ def distribution(values: Sequence[float], *, keep: int = 10_000) -> Distribution
     }
 
 
+class Median(TypedDict):
+    """A median, and between which values that of infinitely many would lie."""
+
+    median: float
+    low: float
+    high: float
+
+
+def median(values: Sequence[float], confidence: float = 0.95) -> Median:
+    """The median with its interval, whatever the values' distribution.
+
+    Each value lies above the true median with probability 1/2, so how many do is binomial; the
+    interval leaves out as many on either side as happens that rarely. Of few values it is all of
+    them, and its confidence is less.
+
+    Args:
+        values: independent ones, at least one.
+        confidence: that the true median lies within.
+    """
+    ordered = sorted(values)
+    count = len(ordered)
+    outside, below = 0, 0.0
+    while True:
+        below += math.comb(count, outside) / 2**count
+        if below > (1 - confidence) / 2 or 2 * outside >= count:
+            break
+        outside += 1
+    at = max(0, outside - 1)
+    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    return {"median": middle, "low": ordered[at], "high": ordered[-1 - at]}
+
+
 def figure(value: float | None, unit: str = "", digits: int = 2) -> str:
     """One value for people, of at most so many decimals."""
     if value is None:

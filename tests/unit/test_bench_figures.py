@@ -1,6 +1,6 @@
 """Percentiles and distributions of the bench."""
 
-from bench.figures import distribution, figure, percentile, spread
+from bench.figures import distribution, figure, median, percentile, spread
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,3 +52,18 @@ def test_figures_are_short() -> None:
     assert figure(1.234, "ms") == "1.23 ms"
     assert figure(123.4, "ms") == "123 ms"
     assert figure(7, "", 0) == "7"
+
+
+def test_a_medians_interval_is_that_of_the_sign_test() -> None:
+    # Of 40 values 13 or fewer lie below the true median with probability 0.019, 14 or fewer with
+    # 0.040, so the 14th is left to the interval; and likewise from above.
+    assert median(list(range(1, 41))) == {"median": 20.5, "low": 14, "high": 27}
+    # Of six, all lie on one side with probability 2/64.
+    assert median([3, 1, 2, 6, 5, 4]) == {"median": 3.5, "low": 1, "high": 6}
+    assert median([7]) == {"median": 7, "low": 7, "high": 7}
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60))
+def test_a_median_lies_in_its_interval(values: list[float]) -> None:
+    found = median(values)
+    assert min(values) <= found["low"] <= found["median"] <= found["high"] <= max(values)
