@@ -27,6 +27,7 @@ pub mod hold;
 mod inbound;
 mod l2;
 pub mod member;
+mod moderation;
 mod opened;
 mod outbound;
 pub mod plan;

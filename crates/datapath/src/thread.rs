@@ -11,12 +11,14 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use esprit_crypto::{Wake, come_first};
 use esprit_packet::Time;
+use esprit_port::wait::precise_timers;
 use esprit_port::{LinkEvent, LinkMonitor, LinkProber, Port, Waiter};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::command::{Answer, Command, Taken};
 use crate::events::{Event, Events};
 use crate::gate::Gate;
+use crate::moderation::Moderation;
 use crate::wake::EventFd;
 use crate::worker::{Io, Worker};
 
@@ -190,6 +192,8 @@ impl Drop for WorkerThread {
 fn run(mut worker: Worker, inbox: &Receiver<Request>, wake: &EventFd) {
     let mut ports = Ports::default();
     let mut waiter = Waiter::new();
+    let mut moderation = Moderation::new(monotonic());
+    precise_timers();
     loop {
         loop {
             match inbox.try_recv() {
@@ -206,12 +210,19 @@ fn run(mut worker: Worker, inbox: &Receiver<Request>, wake: &EventFd) {
             }
         }
         let progress = worker.step(monotonic(), &mut ports);
-        let until = if progress.busy {
-            Some(Time::ZERO)
-        } else {
-            progress.next
-        };
-        wait(&mut waiter, &mut ports, wake, until, &worker);
+        if progress.busy {
+            wait(&mut waiter, &mut ports, wake, Some(Time::ZERO), &worker);
+            continue;
+        }
+        let now = monotonic();
+        if let Some(pause) = moderation.rest(now) {
+            let until = progress
+                .next
+                .map_or(now + pause, |next| next.min(now + pause));
+            rest(&mut waiter, &ports, wake, until);
+        }
+        wait(&mut waiter, &mut ports, wake, progress.next, &worker);
+        moderation.wake(monotonic());
     }
 }
 
@@ -279,6 +290,16 @@ fn obey(worker: &mut Worker, ports: &mut Ports, command: Command) -> Answer {
         Command::Sa(sa) => Answer::Sa(worker.sa(sa).map(Box::new)),
         Command::Tops(team, step) => Answer::Tops(worker.tops(team, step)),
     }
+}
+
+/// Waits for a link, an engine, a command or the time `until`, and lets frames gather.
+fn rest(waiter: &mut Waiter, ports: &Ports, wake: &EventFd, until: Time) {
+    waiter.clear();
+    waiter.add(wake.as_raw_fd(), false);
+    if let Some(links) = &ports.links {
+        waiter.add(links.monitor.fd(), false);
+    }
+    waiter.wait(Some(until.since(monotonic())));
 }
 
 /// Waits for a frame, a link, an engine, a command or the time `until`; one that has passed
