@@ -215,7 +215,9 @@ fn run(mut worker: Worker, inbox: &Receiver<Request>, wake: &EventFd) {
             continue;
         }
         let now = monotonic();
-        if let Some(pause) = moderation.rest(now) {
+        // A device that was full has room before the pause is over.
+        let full = ports.members.keys().any(|&id| worker.member_waits(id));
+        if let Some(pause) = moderation.rest(now).filter(|_| !full) {
             let until = progress
                 .next
                 .map_or(now + pause, |next| next.min(now + pause));
