@@ -98,7 +98,8 @@ def check(state: TeamState, plan: Plan) -> None:
     """Every rule that a Plan keeps, whatever led to it."""
     known = {member.id: member for member in state.members}
     able = {member.id for member in state.members if member.can_carry}
-    first = {member.id for member in state.members if state.ready(member)} or able
+    ready = {member.id for member in state.members if state.ready(member)}
+    first = ready or able
     # Roles: nobody carries, accepts or takes over who cannot.
     assert {role.id for role in plan.members} == set(known)
     assert {role.id for role in plan.members if role.carry} == able
@@ -122,8 +123,9 @@ def check(state: TeamState, plan: Plan) -> None:
         assert plan.carriers == first, "who is held back carries only if nobody else can"
     if plan.receiver is not None:
         assert plan.receiver in first
-    if state.failback != "never" and not state.failback_delay_ns and plan.receiver is not None:
-        assert known[plan.receiver].priority == max(known[m].priority for m in first)
+    # Where all are held back, whoever receives goes on: another would be back no longer.
+    if state.failback != "never" and not state.failback_delay_ns and plan.receiver in ready:
+        assert known[plan.receiver].priority == max(known[m].priority for m in ready)
     # A member that hears nothing carries nothing, unless nobody hears anything.
     sound = [member for member in state.members if member.carry and member.link == "up"]
     if any(member.heard for member in sound):
