@@ -178,3 +178,11 @@ async def test_who_can_send_a_foreign_address_is_asked_only_where_it_matters(
     await team.upkeep.measure()
     assert bench.plane.plans[team.id]["direct"] == [eth1]
     assert team.view().team()["direct"] == ["eth1"]
+
+
+async def test_where_members_cannot_hear_each_other_the_operator_says_what_a_wire_takes(
+    bench: Bench,
+) -> None:
+    text = TEXT.replace('interface = "eth1"', 'interface = "eth1"\nforeign_mac = true')
+    team = await bench.started(text.replace("[team]", '[team]\ndelivery = "direct"'))
+    assert bench.plane.plans[team.id]["direct"] == [team.members["eth1"].id]

@@ -280,3 +280,15 @@ def test_direct_delivery_is_for_members_that_carry_and_can_send_a_foreign_addres
     assert state.plan.direct == ((1,) if mode == "active-backup" else (1, 2))
     returned = decide(state, SettingsChanged(delivery="return")).plan
     assert returned.direct == ()
+
+
+def test_an_operator_knows_better_than_a_probe_what_a_wire_takes() -> None:
+    said = (True, False, None)
+    members = tuple(
+        replace(member, foreign_mac=able) for member, able in zip(TEAM.members, said, strict=True)
+    )
+    state = replace(TEAM, mode="balance-alb", delivery="direct", members=members)
+    assert decide(state).plan.direct == (1,)
+    for id, able in ((1, False), (2, True), (3, True)):  # noqa: A001
+        state = decide(state, ForeignTried(member=id, able=able)).state
+    assert decide(state).plan.direct == (1, 3)

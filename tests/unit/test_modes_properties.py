@@ -49,6 +49,7 @@ members = st.builds(
     weight=st.integers(1, 4),
     heard=st.sampled_from([True, True, False]),
     foreign=st.none() | st.booleans(),
+    foreign_mac=st.none() | st.booleans(),
     speed=st.none() | st.sampled_from([1000, 10000]),
 )
 engines = st.builds(
@@ -133,7 +134,7 @@ def check(state: TeamState, plan: Plan) -> None:
     else:
         assert able == {member.id for member in sound}
     assert set(plan.direct) <= plan.carriers
-    assert all(known[member].foreign for member in plan.direct)
+    assert all(known[member].sends_foreign for member in plan.direct)
     check_mask(state, plan)
     check_engines(state, plan)
 

@@ -277,6 +277,10 @@ def member_add(
     carry: Annotated[
         bool, typer.Option(help="--no-carry: its engine works, its wire does not.")
     ] = True,
+    foreign_mac: Annotated[
+        bool | None,
+        typer.Option(help="Whether its wire takes another's source address; else it is probed."),
+    ] = None,
     engine: Annotated[
         list[str] | None,
         typer.Option(help="Its own engine as KEY=VALUE, e.g. kind=asic --engine rate=10G."),
@@ -291,6 +295,8 @@ def member_add(
         "weight": weight,
         "carry": carry,
     }
+    if foreign_mac is not None:
+        table["foreign_mac"] = foreign_mac
     if engine:
         table["engine"] = tables.pairs(engine)
     _with(team, lambda connected: connected.add_member(table, force=force))

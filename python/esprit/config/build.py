@@ -108,6 +108,7 @@ def member(table: MemberTable) -> MemberSpec:
         priority=table.priority,
         carry=table.carry,
         weight=table.weight,
+        foreign_mac=table.foreign_mac,
         engine=(
             None
             if table.engine is None

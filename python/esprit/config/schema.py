@@ -281,6 +281,9 @@ class MemberTable(Table):
     priority: int = Field(0, ge=-32768, le=32767, description="the higher, the more preferred")
     carry: bool = Field(True, description="false: encryption only, its wire is not used")
     weight: int = Field(1, ge=1, le=1000, description="share of the flows in balance-alb")
+    foreign_mac: bool | None = Field(
+        None, description="whether its wire takes another's source address; probed if left out"
+    )
     engine: Annotated[EngineTable | None, BeforeValidator(_member_engine)] = Field(
         None, description="its own encryption processor"
     )

@@ -126,9 +126,11 @@ class Explaining:
         plan = state.plan
         if plan is None or member.id not in plan.carriers:
             return f"{name} waits and does not carry traffic"
-        if member.foreign is None:
+        if member.sends_foreign is None:
             return f"whether {name} can send another's address has not been tried yet"
-        if not member.foreign:
+        if member.foreign_mac is False:
+            return f"foreign_mac = false: {name} is not to send another's address"
+        if not member.sends_foreign:
             return f"{name} cannot send another's address"
         return "it costs less" if state.delivery == "auto" else ""
 

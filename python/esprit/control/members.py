@@ -42,6 +42,7 @@ class RunningMember:
             carry=self.spec.carry,
             priority=self.spec.priority,
             weight=self.spec.weight,
+            foreign_mac=self.spec.foreign_mac,
             speed=ethtool.speed(self.spec.interface),
         )
 

@@ -292,8 +292,8 @@ def _uses(state: TeamState) -> Iterator[Feature]:
 def _why_returned(state: TeamState) -> str:
     if state.delivery == "return":
         return 'delivery = "return"'
-    if any(member.foreign for member in state.members):
+    if any(member.sends_foreign for member in state.members):
         return "no member that can send another's address carries traffic"
-    if all(member.foreign is None for member in state.members):
+    if all(member.sends_foreign is None for member in state.members):
         return "whether members can send another's address has not been tried yet"
     return "no member can send another's address"

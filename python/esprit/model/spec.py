@@ -121,6 +121,8 @@ class MemberSpec:
             preferred in the order of the file.
         carry: False makes it an encryption-only member: its engine works, its wire does not.
         weight: Its share of the flows in ``balance-alb``, against the others' weights.
+        foreign_mac: Whether its wire takes a source address that is not its own, for direct
+            delivery; None: found by probe frames that another member has to hear.
         engine: Its own encryption processor.
     """
 
@@ -128,6 +130,7 @@ class MemberSpec:
     priority: int = 0
     carry: bool = True
     weight: int = 1
+    foreign_mac: bool | None = None
     engine: EngineSpec | None = None
 
     def to_native(self, *, id: int, team: int) -> native.MemberSpec:  # noqa: A002

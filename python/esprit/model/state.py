@@ -52,6 +52,7 @@ class MemberState:
         heard: The other members' probes, or a neighbour's answers, are heard by it.
         deaf: It does not hear, and others do, so that the fault is its own.
         foreign: Whether it can send a source address that is not its own; None: not tried yet.
+        foreign_mac: What an operator said of that; None: nothing.
         speed: Of its link, in Mbit/s; None where the link does not say.
         since: When it last became able to carry.
         fell: When it last ceased to be.
@@ -68,6 +69,7 @@ class MemberState:
     heard: bool = True
     deaf: bool = False
     foreign: bool | None = None
+    foreign_mac: bool | None = None
     speed: int | None = None
     since: int = 0
     fell: int = 0
@@ -78,6 +80,11 @@ class MemberState:
     def can_carry(self) -> bool:
         """Whether it may carry traffic now."""
         return self.carry and self.link == "up" and not self.deaf
+
+    @property
+    def sends_foreign(self) -> bool | None:
+        """Whether it may send another's source address, as an operator or a probe said."""
+        return self.foreign if self.foreign_mac is None else self.foreign_mac
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,7 +149,7 @@ def direct(state: TeamState, carrying: frozenset[int]) -> tuple[int, ...]:
     """Members that may send what another asked for: they carry, and can send its address."""
     if state.delivery == "return":
         return ()
-    return tuple(m.id for m in state.members if m.id in carrying and m.foreign)
+    return tuple(m.id for m in state.members if m.id in carrying and m.sends_foreign)
 
 
 def next_epoch(state: TeamState) -> int:
