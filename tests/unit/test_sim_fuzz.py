@@ -1,8 +1,15 @@
 """Thousands of short random scenarios. A failing one is run again by its number."""
 
 import os
+import sys
+
+import pytest
 
 from esprit import sim
+from esprit.cli import main
+from esprit.sim import chance
+from esprit.sim.report import Report, Violation
+from esprit.sim.scenario import Scenario
 
 #: `make test` runs thousands; `make soak` goes on from there.
 SEEDS = int(os.environ.get("ESPRIT_SEEDS", "200"))
@@ -10,4 +17,37 @@ SEEDS = int(os.environ.get("ESPRIT_SEEDS", "200"))
 
 def test_no_random_scenario_breaks_a_rule() -> None:
     processes = len(os.sched_getaffinity(0))
-    assert sim.fuzz(range(SEEDS), processes=processes) == ()
+    broken = sim.fuzz(range(SEEDS), processes=processes)
+    assert not broken, "\n".join(broken)
+
+
+def test_one_that_breaks_a_rule_says_the_command_that_runs_it_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[Scenario] = []
+
+    def breaks(scenario: Scenario, **options: object) -> Report:
+        ran.append(scenario)
+        found = Violation(seed=scenario.seed, time=5, rule="order", detail="came late")
+        return Report(
+            scenario=scenario.name, seed=scenario.seed, figures={}, violation=found, unmet=(),
+            jobs=(), events=(), engines={},
+        )  # fmt: skip
+
+    def raises(scenario: Scenario) -> Report:
+        raise ZeroDivisionError(scenario.seed)
+
+    monkeypatch.setattr(chance, "run", breaks)
+    monkeypatch.setattr(sim, "run", breaks)
+    (line,) = sim.fuzz([7])
+    said, _, command = line.partition("; again: ")
+    assert said == "seed 7, 5 ns, order: came late"
+    # The command runs that scenario, and says itself once more.
+    monkeypatch.setattr(sys, "argv", command.split())
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    assert ran[0] == ran[1] == chance.scenario(7)
+    assert f"  again: {command}\n" in capsys.readouterr().out
+    monkeypatch.setattr(chance, "run", raises)
+    assert sim.fuzz([7]) == (f"seed 7: ZeroDivisionError: 7; again: {command}",)

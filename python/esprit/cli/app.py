@@ -145,6 +145,9 @@ def simulate(
         str | None,
         typer.Argument(help="A file, or a shipped scenario; none: list these.", show_default=False),
     ] = None,
+    random: Annotated[
+        int | None, typer.Option(min=0, help="Instead of a file: the random scenario so numbered.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the scenario's own.")] = None,
     out: Annotated[Path | None, typer.Option(help="A folder for rows, summary and plots.")] = None,
     rival: Annotated[str | None, typer.Option(help="Another placement, by its name.")] = None,
@@ -158,6 +161,7 @@ def simulate(
     raise typer.Exit(
         run(
             scenario,
+            random=random,
             seed=seed,
             out=out,
             rival=rival,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from esprit import sim
 from esprit.cli import render
 from esprit.errors import BadRequest
-from esprit.sim import figures, rivals
+from esprit.sim import chance, figures, rivals
 
 #: What a run is told by, in this order, if it has it.
 SHOWN = (
@@ -19,6 +20,7 @@ SHOWN = (
 def simulate(
     scenario: str | None,
     *,
+    random: int | None,
     seed: int | None,
     out: Path | None,
     rival: str | None,
@@ -27,9 +29,19 @@ def simulate(
     json: bool,
 ) -> int:
     """Run, print, and answer what the command ends with: 0 if all rules and expectations held."""
+    if random is not None and (scenario is not None or show_figures):
+        raise BadRequest(
+            "--random", "goes with neither a scenario nor --figures", remedy="give one of them"
+        )
     if show_figures:
         return figures.main([] if scenario is None else [scenario])
-    if scenario is None:
+    if random is not None:
+        read, what = chance.scenario(random), ["--random", str(random)]
+    elif scenario is not None:
+        # What follows "--" is no option, whatever the file is called.
+        dashes = ["--"] if scenario.startswith("-") else []
+        read, what = sim.load(scenario), [*dashes, scenario]
+    else:
         found = [{"name": path.stem, "about": sim.load(path).about} for path in sim.shipped()]
         render.as_json(found) if json else [
             print(f"{one['name']:24} {one['about']}") for one in found
@@ -42,7 +54,6 @@ def simulate(
     names: list[str | None] = [rival]
     if compare:
         names = [None, *rivals.RIVALS]
-    read = sim.load(scenario)
     reports = []
     for name in names:
         placement = (
@@ -58,6 +69,11 @@ def simulate(
     else:
         for name, report in reports:
             _print(name, report)
+            if not report.ok:
+                # A random scenario's number is its seed, if no other was given.
+                options = [] if report.seed == random else ["--seed", str(report.seed)]
+                options += [] if name == "esprit" else ["--rival", name]
+                print(f"  again: {shlex.join(['esprit', 'simulate', *options, *what])}")
     return 0 if all(report.ok for name, report in reports if name == (names[0] or "esprit")) else 1
 
 
@@ -68,7 +84,6 @@ def _print(name: str, report: sim.Report) -> None:
             print(f"  {key:18} {report.figures[key]:.6g}")
     if report.violation is not None:
         print(f"  BROKEN {report.violation}")
-        print(f"  again: esprit simulate {report.scenario} --seed {report.seed}")
     for line in report.unmet:
         print(f"  UNMET {line}")
     if report.ok:

@@ -180,19 +180,24 @@ def _faults(
             yield Fault(at=at, kind=lot.choice(OF_MEMBERS), member=lot.choice(members))
 
 
+def again(seed: int) -> str:
+    """The command that runs the random scenario of that number."""
+    return f"esprit simulate --random {seed}"
+
+
 def check(seed: int) -> str | None:
-    """Run one; what it broke, or None."""
+    """Run one; what it broke and the command that shows it again, or None."""
     try:
         report: Report = run(scenario(seed))
     except Exception as error:
-        return f"seed {seed}: {type(error).__name__}: {error}"
-    return None if report.violation is None else str(report.violation)
+        return f"seed {seed}: {type(error).__name__}: {error}; again: {again(seed)}"
+    return None if report.violation is None else f"{report.violation}; again: {again(seed)}"
 
 
 def fuzz(seeds: Iterable[int], *, processes: int = 1) -> tuple[str, ...]:
     """Run many; a line for each that broke a rule, in the order of the seeds.
 
-    ``check(seed)`` runs one of them again, and ``scenario(seed)`` shows it.
+    Each line ends with the command that runs it again; ``scenario(seed)`` shows what it is.
     """
     if processes <= 1:
         found = list(map(check, seeds))
