@@ -167,6 +167,7 @@ class SaSpec(TypedDict):
     esn: bool
     replay_window: int
     encap: UdpEncap | None
+    weight: int
     member: int | None
     policy: int | None
     seq: int

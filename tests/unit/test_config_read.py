@@ -61,6 +61,7 @@ src = "10.0.0.2"
 dst = "10.0.0.1"
 key = "{IN_KEY}"
 replay_window = 4096
+weight = 3
 
 [[policy]]
 name = "sites"
@@ -148,6 +149,7 @@ def test_everything_that_a_file_says() -> None:
         4096,
         "tunnel",
     )
+    assert (out.weight, inbound.weight) == (1, 3)
     (policy,) = found.policies
     assert (policy.action, policy.protocol, policy.local_port, policy.remote_port) == (
         "protect",
@@ -276,6 +278,9 @@ def test_all_faults_are_told_at_once() -> None:
         (("spi = 0x1001", "spi = 255"), "sa 1 (to-right): spi", "RFC 4303"),
         (("4096", "63"), "sa 2 (from-right): replay_window", "the least is 64"),
         (("4096", "8193"), "sa 2 (from-right): replay_window", "the most is 8192"),
+        (("weight = 3", "weight = 0"), "sa 2 (from-right): weight", "the least is 1"),
+        (("weight = 3", "weight = 101"), "sa 2 (from-right): weight", "the most is 100"),
+        (("weight = 3", "weight = 1.5"), "sa 2 (from-right): weight", "whole number"),
         ((OUT_KEY, "00"), "sa 1 (to-right): key", "1 bytes are no key"),
         (('encap = "udp"', 'encap = "tcp"'), "sa 1 (to-right): encap", "'udp'"),
         (('dst = "10.0.0.2"', 'dst = "::2"'), "sa 1 (to-right)", "different IP versions"),

@@ -173,6 +173,7 @@ OUTBOUND = SecurityAssociation(
     key=Key(bytes(range(20))),
     encap=UdpEncap(),
     replay_window=4096,
+    weight=3,
 )
 
 
@@ -181,6 +182,7 @@ def test_a_security_association_without_its_key() -> None:
     fits(native, "SaSpec")
     assert native["encap"] == {"sport": 4500, "dport": 4500}
     assert native["src"] == "10.0.0.1"
+    assert native["weight"] == 3
     assert bytes(range(20)).hex() not in json.dumps(native)
     assert "key" not in repr(OUTBOUND)
 

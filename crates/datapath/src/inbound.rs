@@ -405,7 +405,7 @@ impl Worker {
                 input: Arc::clone(&input),
                 member: Some(draft.member),
                 flow: draft.sa,
-                weight: 1,
+                weight: sa.spec.weight,
             };
             match self.pool.submit(now, &self.buffers, request) {
                 Ok((ticket, _)) => {

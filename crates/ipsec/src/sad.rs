@@ -56,6 +56,9 @@ impl Default for UdpEncap {
 /// The one algorithm that ESP knows here so far; the key's length says which AES.
 pub const AES_GCM_16: &str = "aes-gcm-16";
 
+/// The largest weight of an SA.
+pub const MAX_WEIGHT: u16 = 100;
+
 /// An SA as configured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,6 +88,9 @@ pub struct SaSpec {
     /// ESP inside UDP.
     #[serde(default)]
     pub encap: Option<UdpEncap>,
+    /// Its share of a full engine, against the other SAs' weights.
+    #[serde(default = "one")]
+    pub weight: u16,
     /// The member that carries it, where the policy has one SA per member.
     #[serde(default)]
     pub member: Option<u32>,
@@ -97,6 +103,10 @@ pub struct SaSpec {
     /// Outbound: numbers below this may be used, their mark is stored.
     #[serde(default = "all")]
     pub granted: u64,
+}
+
+const fn one() -> u16 {
+    1
 }
 
 /// A key that does not outlive the process needs no stored mark.
@@ -145,6 +155,14 @@ pub enum SpecError {
         /// The SA.
         id: u32,
     },
+    /// No share at all, or one that leaves others next to nothing.
+    #[error("SA {id}: weight {weight} is out of range; use 1 to {MAX_WEIGHT}")]
+    Weight {
+        /// The SA.
+        id: u32,
+        /// What was asked for.
+        weight: u16,
+    },
     /// A first or last number that 32 bits do not hold.
     #[error("SA {id}: sequence number {seq} needs esn = true")]
     SeqWithoutEsn {
@@ -188,6 +206,12 @@ impl SaSpec {
         }
         if self.direction == Direction::In && self.esn && self.replay_window == 0 {
             return Err(SpecError::EsnWithoutWindow { id });
+        }
+        if !(1..=MAX_WEIGHT).contains(&self.weight) {
+            return Err(SpecError::Weight {
+                id,
+                weight: self.weight,
+            });
         }
         if !self.esn && self.seq > u64::from(u32::MAX) {
             return Err(SpecError::SeqWithoutEsn { id, seq: self.seq });
@@ -377,6 +401,7 @@ mod tests {
     fn a_specification_reads_and_writes_as_json() {
         let spec = spec();
         assert_eq!((spec.mode, spec.direction), (Mode::Tunnel, Direction::In));
+        assert_eq!(spec.weight, 1, "as it is left out");
         let text = serde_json::to_string(&spec).unwrap();
         assert!(text.contains(r#""direction":"in""#), "{text}");
         assert_eq!(serde_json::from_str::<SaSpec>(&text).unwrap(), spec);
@@ -395,6 +420,8 @@ mod tests {
         assert!(wrong(&|s| s.algorithm = "rot13".into()).contains("aes-gcm-16"));
         assert!(wrong(&|s| s.replay_window = 8193).contains("at most 8192"));
         assert!(wrong(&|s| s.replay_window = 0).contains("32 or more"));
+        assert!(wrong(&|s| s.weight = 0).contains("use 1 to 100"));
+        assert!(wrong(&|s| s.weight = 101).contains("use 1 to 100"));
         assert!(
             wrong(&|s| {
                 s.esn = false;

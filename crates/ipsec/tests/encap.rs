@@ -28,6 +28,7 @@ fn spec(mode: Mode, src: &str, dst: &str, encap: Option<UdpEncap>) -> SaSpec {
         esn: false,
         replay_window: 0,
         encap,
+        weight: 1,
         member: None,
         policy: None,
         seq: 1,

@@ -87,6 +87,7 @@ proptest! {
             esn: false,
             replay_window: 0,
             encap: udp.then(UdpEncap::default),
+            weight: 1,
             member: None,
             policy: None,
             seq: 1,

@@ -265,6 +265,7 @@ fn spec(
         esn: case.esn,
         replay_window: 0,
         encap,
+        weight: 1,
         member: None,
         policy: None,
         seq: 1,

@@ -315,6 +315,7 @@ fn spec(case: &EspCase, packet: &[u8], id: u32) -> SaSpec {
             sport: NAT_T_PORT,
             dport: NAT_T_PORT,
         }),
+        weight: 1,
         member: None,
         policy: None,
         seq: seq.saturating_sub(1),

@@ -179,7 +179,7 @@ def sas(found: Sequence[SaResource]) -> None:
     """Print security associations; keys are nowhere here."""
     render.table(
         (
-            "sa", "dir", "src", "dst", "spi", "mode", "aead", "member", "policy", "seq",
+            "sa", "dir", "src", "dst", "spi", "mode", "aead", "weight", "member", "policy", "seq",
             "packets", "drops",
         ),
         (
@@ -191,6 +191,7 @@ def sas(found: Sequence[SaResource]) -> None:
                 one["spi"],
                 one["mode"] + (" espinudp" if one["encap"] else ""),
                 one["aead"] + (" esn" if one["esn"] else ""),
+                str(one["weight"]),
                 one["dev"] or "",
                 one["policy"] or "",
                 str(one["seq"]),

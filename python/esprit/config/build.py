@@ -153,6 +153,7 @@ def sa(table: SaTable, key: Key) -> SecurityAssociation:
         esn=table.esn,
         replay_window=table.replay_window,
         encap=UdpEncap() if table.encap == "udp" else None,
+        weight=table.weight,
         member=table.member,
         policy=table.policy,
     )

@@ -28,7 +28,12 @@ from esprit.config.values import (
     Spi,
     fault,
 )
-from esprit.model.security import REPLAY_WINDOW_DEFAULT, REPLAY_WINDOW_MAX, REPLAY_WINDOW_MIN
+from esprit.model.security import (
+    REPLAY_WINDOW_DEFAULT,
+    REPLAY_WINDOW_MAX,
+    REPLAY_WINDOW_MIN,
+    SA_WEIGHT_MAX,
+)
 from esprit.model.words import (
     Action,
     Delivery,
@@ -309,6 +314,7 @@ class SaTable(Table):
         description="inbound: numbers told apart",
     )
     encap: Literal["udp"] | None = Field(None, description="ESP inside UDP, port 4500")
+    weight: int = Field(1, ge=1, le=SA_WEIGHT_MAX, description="share of a full engine")
     member: InterfaceName | None = Field(None, description="the member that carries it")
     policy: ObjectName | None = Field(None, description="the policy that it serves")
 

@@ -285,6 +285,7 @@ class View:
             "encap": None
             if sa.encap is None
             else {"type": "espinudp", "sport": sa.encap.sport, "dport": sa.encap.dport},
+            "weight": sa.weight,
             "dev": sa.member,
             "policy": None if policy is None else policy.policy.name,
             "next_hop": hops.mac_of(sa.dst) if running.outbound and hops is not None else None,

@@ -156,6 +156,7 @@ class SaResource(TypedDict):
     esn: bool
     replay_window: int
     encap: EncapResource | None
+    weight: int
     dev: str | None
     policy: str | None
     next_hop: str | None

@@ -23,6 +23,9 @@ REPLAY_WINDOW_MIN: Final = 64
 REPLAY_WINDOW_MAX: Final = 8192
 REPLAY_WINDOW_DEFAULT: Final = 2048
 
+#: The most that an SA may weigh against one of weight 1.
+SA_WEIGHT_MAX: Final = 100
+
 #: RFC 4303, section 2.1: 0 never goes over a wire and 1 to 255 are reserved by IANA.
 SPI_MIN: Final = 256
 SPI_MAX: Final = (1 << 32) - 1
@@ -45,6 +48,7 @@ class SecurityAssociation:
         dst: Outer destination address; of an inbound SA our own.
         esn: Extended sequence numbers (RFC 4303, section 2.2.1).
         replay_window: Inbound only.
+        weight: Its share of a full engine, against the other SAs' weights.
         member: The interface that it goes by, as one of a policy's bundle; None: whichever
             member carries the policy's traffic at the moment.
         policy: The policy that it serves. None: the first that protects its traffic.
@@ -61,6 +65,7 @@ class SecurityAssociation:
     esn: bool = False
     replay_window: int = REPLAY_WINDOW_DEFAULT
     encap: UdpEncap | None = None
+    weight: int = 1
     member: str | None = None
     policy: str | None = None
 
@@ -105,6 +110,7 @@ class SecurityAssociation:
                 if self.encap is None
                 else {"sport": self.encap.sport, "dport": self.encap.dport}
             ),
+            "weight": self.weight,
             "member": member,
             "policy": policy,
             "seq": seq,

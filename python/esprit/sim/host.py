@@ -222,6 +222,7 @@ def _add_sas(host: Host, index: int, team: Team, seed: int) -> None:
             "esn": wanted.esn,
             "replay_window": wanted.replay_window if direction == "in" else 0,
             "encap": {"sport": 4500, "dport": 4500} if wanted.udp else None,
+            "weight": 1,
             "member": member,
             "policy": first + policy,
             "seq": 1 if direction == "out" else 0,

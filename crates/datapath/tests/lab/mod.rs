@@ -298,43 +298,70 @@ impl Host {
         seq: u64,
         granted: u64,
     ) -> Self {
+        let policy = self.associate(1, me, peer, |spec| {
+            spec.mode = mode;
+            spec.encap = encap.then(UdpEncap::default);
+            spec.granted = granted;
+            if spec.direction == Direction::Out {
+                spec.seq = seq;
+            }
+        });
+        self.policies(vec![policy])
+    }
+
+    /// As [`Host::protect`] in tunnel mode, with each peer and the weight of its SAs. The outbound SA
+    /// of the first is 1, of the second 3; the inbound one is the next.
+    pub fn protect_each(mut self, me: u8, peers: &[(u8, u16)]) -> Self {
+        let policies = (1..).step_by(2).zip(peers).map(|(first, &(peer, weight))| {
+            self.associate(first, me, peer, |spec| spec.weight = weight)
+        });
+        let policies = policies.collect();
+        self.policies(policies)
+    }
+
+    /// Adds an SA for each direction, `first` outbound, and makes the policy that they serve.
+    fn associate(
+        &mut self,
+        first: u32,
+        me: u8,
+        peer: u8,
+        change: impl Fn(&mut SaSpec),
+    ) -> PolicyWithSas {
         let address = |host: u8| format!("10.0.0.{host}").parse().expect("an address");
-        let encap = encap.then(UdpEncap::default);
-        let sa = |id, direction, from: u8, to: u8| SaSpec {
-            id,
-            team: TEAM,
-            direction,
-            spi: 0x1000 + u32::from(from),
-            src: address(from),
-            dst: address(to),
-            mode,
-            algorithm: "aes-gcm-16".to_owned(),
-            esn: true,
-            replay_window: 2048,
-            encap,
-            member: None,
-            policy: Some(1),
-            seq: if direction == Direction::Out { seq } else { 0 },
-            granted,
-        };
-        let key = |from: u8| {
+        for (id, direction, from, to) in [
+            (first, Direction::Out, me, peer),
+            (first + 1, Direction::In, peer, me),
+        ] {
+            let mut spec = SaSpec {
+                id,
+                team: TEAM,
+                direction,
+                spi: 0x1000 + u32::from(from),
+                src: address(from),
+                dst: address(to),
+                mode: Mode::Tunnel,
+                algorithm: "aes-gcm-16".to_owned(),
+                esn: true,
+                replay_window: 2048,
+                encap: None,
+                weight: 1,
+                member: None,
+                policy: Some(first),
+                seq: u64::from(direction == Direction::Out),
+                granted: u64::MAX,
+            };
+            change(&mut spec);
             let mut key = KEY;
             key[0] = from;
-            AeadKey::new(Algorithm::Aes128Gcm16, &key).expect("a key")
-        };
-        for (id, direction, from, to) in
-            [(1, Direction::Out, me, peer), (2, Direction::In, peer, me)]
-        {
-            let answer = self
-                .worker
-                .sa_add(sa(id, direction, from, to), key(from), SALT);
+            let key = AeadKey::new(Algorithm::Aes128Gcm16, &key).expect("a key");
+            let answer = self.worker.sa_add(spec, key, SALT);
             assert!(matches!(answer, Answer::Done), "{answer:?}");
         }
-        self.worker.sa_next_hop(1, Some(team_mac(peer)));
-        let policy = PolicyWithSas {
+        self.worker.sa_next_hop(first, Some(team_mac(peer)));
+        PolicyWithSas {
             policy: PolicySpec {
-                id: 1,
-                name: "all".to_owned(),
+                id: first,
+                name: format!("with-{peer}"),
                 action: Action::Protect,
                 selector: Selector {
                     local: format!("10.0.0.{me}/32").parse().expect("a prefix"),
@@ -346,10 +373,13 @@ impl Host {
             },
             sas: vec![BundleEntry {
                 member: None,
-                sa: 1,
+                sa: first,
             }],
-        };
-        let answer = self.worker.policies(TEAM, vec![policy]);
+        }
+    }
+
+    fn policies(mut self, policies: Vec<PolicyWithSas>) -> Self {
+        let answer = self.worker.policies(TEAM, policies);
         assert!(matches!(answer, Answer::Done), "{answer:?}");
         self
     }
