@@ -28,8 +28,9 @@ ENGINES: tuple[Table, ...] = (
     {"name": "middle", "kind": "asic", "rate": "1G", "latency": "20us"},
     {"name": "large", "kind": "asic", "rate": "2G", "latency": "10us"},
 )
-KINDS = ("die", "hang", "wrong", "late")
-#: What a fault is given: of `wrong` every how many answers, of `late` by how many microseconds.
+KINDS = ("die", "hang", "wrong", "late", "sag", "stick", "coalesce")
+#: What a fault is given: of `wrong` every how many answers, of `late` by how many microseconds, of
+#: `sag` what is left in per cent, of `coalesce` for how many nanoseconds.
 VALUES = {"wrong": (1, 50), "late": (500, 20_000), "sag": (5, 60), "coalesce": (100_000, 2_000_000)}
 MS = 1e6
 #: Drops that say that packets could not be done, not that they were accepted and lost.
