@@ -257,6 +257,10 @@ def test_a_packet_is_explained_and_so_is_the_last_drop(
     assert (found["policy"], found["action"], found["sa"]) == ("all", "protect", "out")
     assert (found["member"], found["engine"], found["reason"]) == ("eth1", "eth2-asic", "")
     assert found["delivery"] == "return"
+    assert found["why"] == (
+        "policy all says protect: its flow belongs to member eth1, so SA out; "
+        "engine eth2-asic is the cheapest that may seal it now, which returns it."
+    )
     (candidate,) = found["candidates"]
     assert (candidate["engine"], candidate["verdict"]) == ("eth2-asic", "chosen")
     shown = left.command("explain", LEFT, RIGHT, "--proto", "tcp", "--dport", "9000")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import TYPE_CHECKING
 
 from esprit.control.view import PROTOCOLS
@@ -100,9 +101,24 @@ class Explaining:
             "deliverer": self._members.get(found["deliverer"] or 0),
             "returned": self._returned(found),
             "reason": found["reason"],
-            "why": found["why"],
+            "why": self._named(found["why"]),
             "candidates": [self._candidate(one) for one in found["candidates"]],
         }
+
+    def _named(self, text: str) -> str:
+        """A sentence of the data plane's, which knows numbers only, with names in their places."""
+        names = {
+            "policy": self._policies,
+            "SA": self._sas,
+            "member": self._members,
+            "engine": self._engines,
+        }
+
+        def name(found: re.Match[str]) -> str:
+            what, number = found.group(1), int(found.group(2))
+            return f"{what} {names[what].get(number, number)}"
+
+        return re.sub(r"\b(policy|SA|member|engine) (\d+)\b", name, text)
 
     def _candidate(self, one: Mapping[str, object]) -> CandidateResource:
         number = one["engine"]
