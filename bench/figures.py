@@ -1,6 +1,7 @@
 """Distributions: what is printed of many values, and what is kept of them."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from typing import TypedDict
 
@@ -75,8 +76,7 @@ def median(values: Sequence[float], confidence: float = 0.95) -> Median:
             break
         outside += 1
     at = max(0, outside - 1)
-    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
-    return {"median": middle, "low": ordered[at], "high": ordered[-1 - at]}
+    return {"median": statistics.median(ordered), "low": ordered[at], "high": ordered[-1 - at]}
 
 
 def figure(value: float | None, unit: str = "", digits: int = 2) -> str:

@@ -157,7 +157,7 @@ async def test_a_peer_behind_a_router_is_reached_by_the_router(system: FakeSyste
     # The router stays managed while one of two peers needs it.
     _route(system, "10.0.0.0/24", "team0")
     await bench.hops.watch(PEER)
-    await bench.hops.forget(FAR)
+    await bench.hops.forget_all_but({PEER})
     assert system.managed == {PEER}
     await bench.hops.forget_all_but(set())
     assert system.managed == set()
@@ -174,7 +174,7 @@ async def test_a_neighbour_that_the_operator_fixed_is_neither_resolved_nor_forgo
     await bench.hops.refresh()
     assert system.managed == set()
     assert bench.hops.mac_of(PEER) == "02:00:00:00:00:01"
-    await bench.hops.forget(PEER)
+    await bench.hops.forget_all_but(set())
     assert system.neighbouring == {(bench.index, PEER): "02:00:00:00:00:01"}
 
 

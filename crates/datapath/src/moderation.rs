@@ -46,7 +46,6 @@ impl Moderation {
     /// The worker has nothing left to do: how long it is not to look for frames. None: not at all.
     pub fn rest(&mut self, now: Time) -> Option<Time> {
         self.worked += now.since(self.woke).0;
-        self.woke = now;
         let window = now.since(self.began);
         if window >= WINDOW {
             self.loaded = self.worked * 2 > window.0;

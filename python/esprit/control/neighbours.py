@@ -32,12 +32,6 @@ class NextHops:
             self._hops.update(dict.fromkeys(new))
             await self._look(new)
 
-    async def forget(self, peer: IpAddress) -> None:
-        """Stop resolving a peer's next hop."""
-        self._hops.pop(peer, None)
-        self._told.pop(peer, None)
-        await self._release()
-
     async def forget_all_but(self, peers: set[IpAddress]) -> None:
         """Stop resolving the next hops of all other peers."""
         for peer in set(self._hops) - peers:
