@@ -471,7 +471,11 @@ Explanation = TypedDict(
 )
 
 class Drop(TypedDict):
-    """A packet that was dropped, and what was known of it by then."""
+    """A packet that was dropped, and what was known of it by then.
+
+    Addresses are unspecified where it is not IP or was not read. ``engine`` had it last;
+    ``candidates`` are what the engines would have cost, where none took it.
+    """
 
     time: int
     reason: str
@@ -484,7 +488,9 @@ class Drop(TypedDict):
     policy: int | None
     sa: int | None
     member: int | None
+    engine: int | None
     packets: int
+    candidates: list[Candidate]
 
 class ProbeEvent(TypedDict):
     """A member was found deaf and latched, or has been heard again for the hold time."""

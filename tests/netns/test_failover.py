@@ -247,6 +247,13 @@ def test_a_nic_that_vanishes_is_removed_and_comes_back(
     assert transfer(left.host, right.host, RIGHT, NEEDLE, 100) == 100 * len(NEEDLE)
 
 
+def last_drop(team: Esprit) -> dict[str, Any]:
+    """The last packet that a team dropped; nothing if it has dropped none."""
+    done = team.command("explain", "--last-drop", "-j")
+    found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
+    return found
+
+
 def test_a_packet_is_explained_and_so_is_the_last_drop(
     pair: tuple[Switch, Esprit, Esprit],
 ) -> None:
@@ -267,6 +274,22 @@ def test_a_packet_is_explained_and_so_is_the_last_drop(
     assert "engine eth2-asic" in shown.stdout
     plain = left.ask("explain", "10.7.0.1", "10.7.0.2")
     assert (plain["action"], plain["sa"], plain["engine"]) == ("bypass", None, None)
+
+    # No engine takes it: what is left of it says which there are, and what is wrong with each.
+    assert left.command("engine", "fault", "eth2-asic", "hang").returncode == 0
+    with telling(left.host, SENDER, RIGHT, NEEDLE.hex()):
+        await_true(
+            lambda: last_drop(left).get("reason") == "no-engine", "the drop that no engine took"
+        )
+    drop = last_drop(left)
+    assert (drop["dir"], drop["dst"], drop["policy"]) == ("out", RIGHT, "all")
+    assert [(one["engine"], one["verdict"]) for one in drop["candidates"]] == [
+        ("eth2-asic", "hung")
+    ]
+    assert drop["candidates"][0]["cost_ns"] > 0
+    shown = left.command("explain", "--last-drop")
+    assert "no-engine" in shown.stdout
+    assert "hung" in shown.stdout
     assert left.command("sa", "delete", "out").returncode == 0
     found = left.ask("explain", f"tcp:{LEFT}:1234->{RIGHT}:9000")
     assert found["reason"] == "no-sa"

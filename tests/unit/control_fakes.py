@@ -69,6 +69,8 @@ class FakePlane:
         self.probe_keys: dict[int, bytes] = {}
         self.granted: list[Grants] = []
         self.drop: Drop | None = None
+        #: By whom and for whom a packet would be sealed, if not by the first engine.
+        self.placed: dict[str, int] = {}
         self.heard: dict[int, bool] = {}
         self.foreign: dict[int, bool | None] = {}
         self.queued: dict[int, int] = {}
@@ -355,17 +357,18 @@ class FakePlane:
         self._called("explain")
         plan = self.plans[team]
         policies = self.policies[team]
-        engine = plan["grants"]["engines"][0]["engine"]
+        engine = self.placed.get("engine", plan["grants"]["engines"][0]["engine"])
+        member = self.placed.get("member", plan["receiver"])
         return {
             "policy": policies[0]["id"] if policies else None,
             "action": "protect",
             "rule": "policy",
             "sa": next(iter(self.sas), None),
-            "member": plan["receiver"],
+            "member": member,
             "engine": engine,
             "class": "primary",
             "delivery": "return",
-            "deliverer": plan["receiver"],
+            "deliverer": member,
             "reason": "",
             "why": "its own engine is the cheapest",
             "candidates": [

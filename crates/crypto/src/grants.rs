@@ -71,6 +71,27 @@ pub struct Grant {
     pub beside_ns: Option<u64>,
 }
 
+impl Grant {
+    /// The grant of an engine that may do nothing.
+    #[must_use]
+    pub const fn none(engine: u32) -> Self {
+        Self {
+            engine,
+            member: None,
+            seal: false,
+            open: false,
+            primary: None,
+            secondary: None,
+            application: None,
+            bias_ns: 0,
+            bias_load: 0.0,
+            limit_ns: None,
+            headroom: None,
+            beside_ns: None,
+        }
+    }
+}
+
 /// What all engines may do for one team.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Grants {

@@ -231,19 +231,7 @@ impl Pool {
             Ok(shape) => shape,
             Err(bad) => panic!("{bad}"),
         };
-        let mut ask = Ask {
-            now,
-            algorithm: request.key.algorithm(),
-            direction: request.direction,
-            shape,
-            memory: memory(&request.input, shape.dst_len),
-            member: request.member,
-            application: request.team == APPLICATIONS,
-            holders: self.keys.holders(request.key.id()),
-            crowded: self.keys.full(),
-            exclude: SeatSet::EMPTY,
-            closed: self.closed,
-        };
+        let mut ask = self.ask(now, &request, shape);
         let mut line = None;
         if !self.queue.is_empty() {
             let own = self.line_of(&request, &ask);
@@ -288,6 +276,23 @@ impl Pool {
         let ticket = self.enqueue(now, request, &ask, own)?;
         self.closed = self.closed.union(&full);
         Ok((ticket, None))
+    }
+
+    /// What placement is asked about a request.
+    fn ask(&self, now: Time, request: &Request, shape: Shape) -> Ask {
+        Ask {
+            now,
+            algorithm: request.key.algorithm(),
+            direction: request.direction,
+            shape,
+            memory: memory(&request.input, shape.dst_len),
+            member: request.member,
+            application: request.team == APPLICATIONS,
+            holders: self.keys.holders(request.key.id()),
+            crowded: self.keys.full(),
+            exclude: SeatSet::EMPTY,
+            closed: self.closed,
+        }
     }
 
     /// Appends ended jobs to `out` and what happened to `events`.

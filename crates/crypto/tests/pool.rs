@@ -199,6 +199,7 @@ fn a_job_waits_for_an_engine_and_is_given_up_after_ten_seconds() {
         lab.end_of(lost),
         Done::Lost {
             reason: LostReason::NoEngine,
+            engine: Some(EngineId(2)),
             ..
         }
     ));
@@ -343,6 +344,7 @@ fn a_job_that_fails_everywhere_is_given_up() {
         lab.end_of(ticket),
         Done::Lost {
             reason: LostReason::Failed,
+            engine: Some(EngineId(1)),
             ..
         }
     ));

@@ -25,7 +25,15 @@ impl Worker {
                 bad_icv,
                 ..
             } => (ticket, Some((engine, dst, bad_icv))),
-            Done::Lost { ticket, .. } => (ticket, None),
+            Done::Lost {
+                ticket,
+                request,
+                engine,
+                ..
+            } => {
+                self.note_job_drop(DropReason::EngineLost, &request, engine);
+                (ticket, None)
+            }
         };
         match self.flights.remove(&ticket) {
             Some(Flight::Seal(sa_id, place)) => {

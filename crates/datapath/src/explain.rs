@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::{Fate, decide, wrap};
 use crate::l2;
 use crate::plan::Mac;
+use crate::sa::OutSa;
 use crate::team::Team;
 use crate::verdict::DropReason;
 use crate::worker::Worker;
@@ -198,7 +199,12 @@ impl Worker {
             decision.fate
         };
         let outcome = match fate {
-            Err(reason) => Err(reason),
+            Err(reason) => {
+                if let (DropReason::NoEngine, Some(policy)) = (reason, told.policy) {
+                    told.candidates = self.unserved(now, team.id, policy, &parsed);
+                }
+                Err(reason)
+            }
             Ok(Fate::ByReceiver(member) | Fate::Pass(member)) => {
                 told.member = Some(member);
                 told.deliverer = Some(member);
@@ -217,6 +223,36 @@ impl Worker {
         Ok(told)
     }
 
+    /// What every engine would cost, for a packet of a policy whose members none serves.
+    pub(crate) fn unserved(
+        &self,
+        now: Time,
+        team: u32,
+        policy: u32,
+        parsed: &Parsed,
+    ) -> Vec<Candidate> {
+        let policy = self
+            .teams
+            .get(&team)
+            .and_then(|team| team.policies.get(&policy));
+        let Some(&(member, sa)) = policy.and_then(|policy| policy.sas.first()) else {
+            return Vec::new();
+        };
+        let Some(sa) = self.sas.outbound.get(&sa) else {
+            return Vec::new();
+        };
+        let ask = self.sealing(now, sa, member, parsed);
+        self.pool.explain(now, team, &ask)
+    }
+
+    /// What placement would be asked for a packet of its own.
+    fn sealing(&self, now: Time, sa: &OutSa, member: Option<u32>, parsed: &Parsed) -> Ask {
+        let plain = u64::from(parsed.end - u32::from(parsed.l3));
+        let algorithm = sa.key.algorithm();
+        let ask = Ask::new(now, algorithm, Direction::Seal, member, 1, plain);
+        self.pool.with_key(&ask, &sa.key)
+    }
+
     fn explain_sealing(
         &self,
         now: Time,
@@ -228,15 +264,7 @@ impl Worker {
         let sa = told.sa.and_then(|sa| self.sas.outbound.get(&sa));
         let sa = sa.filter(|sa| !sa.deleted).ok_or(DropReason::NoSa)?;
         let plain = parsed.end as usize - usize::from(parsed.l3);
-        let ask = Ask::new(
-            now,
-            sa.key.algorithm(),
-            Direction::Seal,
-            told.member,
-            1,
-            plain as u64,
-        );
-        let ask = self.pool.with_key(&ask, &sa.key);
+        let ask = self.sealing(now, sa, told.member, parsed);
         // What the engines would say is shown even where the packet does not come so far.
         told.candidates = self.pool.explain(now, team.id, &ask);
         wrap(sa, parsed, frame)?;

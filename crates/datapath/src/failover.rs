@@ -258,10 +258,7 @@ impl Worker {
                 .and_then(|team| team.route.plain().single);
             match heir {
                 Some(heir) => self.queue_from(lost, heir, frame),
-                None => {
-                    let packets = frame.packets();
-                    self.drop_on_member(lost, DropReason::PortDown, packets);
-                }
+                None => self.drop_frame(lost, DropReason::PortDown, &frame),
             }
         }
     }

@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use esprit_crypto::{Direction, JobInput, Op, Request};
+use esprit_crypto::{Direction, JobInput, Op, Reject, Request};
 use esprit_ipsec::esp;
 use esprit_ipsec::replay::ReplayDrop;
 use esprit_ipsec::sad::Mode;
@@ -61,6 +61,8 @@ pub(crate) struct Packet {
 pub struct Opening {
     pub(crate) packets: SmallVec<[Packet; 8]>,
     pub(crate) input: Option<Arc<JobInput>>,
+    /// The member that heard them.
+    pub(crate) member: u32,
 }
 
 impl Opening {
@@ -132,23 +134,27 @@ impl Worker {
         draft: &mut OpenDraft,
     ) -> Result<(), DropReason> {
         let team = self.accept(member_id, frame.buf.data())?;
-        let parsed =
-            parse_frame(frame.buf.data(), &frame.vnet).map_err(|_| DropReason::Malformed)?;
-        if matches!(parsed.net, Net::Ipv4) && !parsed.header_checksum_ok(frame.buf.data()) {
-            return Err(DropReason::HeaderChecksum);
-        }
-        let packets = frame.packets();
         self.trail = Trail {
             member: Some(member_id),
             ..Trail::default()
         };
-        let outcome = if self.is_esp(&parsed, frame.buf.data()) {
-            self.sealed(now, member_id, team, frame, &parsed, draft)
-        } else {
-            self.plain(team, frame, &parsed)
+        let packets = frame.packets();
+        let parsed = parse_frame(frame.buf.data(), &frame.vnet).ok();
+        let outcome = match &parsed {
+            None => Err(DropReason::Malformed),
+            Some(parsed)
+                if matches!(parsed.net, Net::Ipv4)
+                    && !parsed.header_checksum_ok(frame.buf.data()) =>
+            {
+                Err(DropReason::HeaderChecksum)
+            }
+            Some(parsed) if self.is_esp(parsed, frame.buf.data()) => {
+                self.sealed(now, member_id, team, frame, parsed, draft)
+            }
+            Some(parsed) => self.plain(team, frame, parsed),
         };
         if let Err(reason) = outcome {
-            self.note_drop(team, Way::In, reason, &parsed, packets);
+            self.note_drop(team, Way::In, reason, parsed.as_ref(), packets);
         }
         outcome
     }
@@ -280,7 +286,7 @@ impl Worker {
             };
             if let Err(reason) = self.open(now, member, &shared, parsed, &esp, &mut known, draft) {
                 self.drop_on_member(member, reason, 1);
-                self.note_drop(team, Way::In, reason, parsed, 1);
+                self.note_drop(team, Way::In, reason, Some(parsed), 1);
             }
             at += each;
             if at >= end {
@@ -327,8 +333,9 @@ impl Worker {
             Err(drop) => {
                 let (reason, team) = (replayed(drop), sa.spec.team);
                 sa.drops.count(reason, 1);
+                self.trail.policy = sa.spec.policy;
                 self.trail.sa = Some(sa_id);
-                self.note_drop(team, Way::In, reason, parsed, 1);
+                self.note_drop(team, Way::In, reason, Some(parsed), 1);
                 return Ok(());
             }
         };
@@ -394,35 +401,34 @@ impl Worker {
             return;
         };
         let count = packets.len() as u64;
-        let team = sa.spec.team;
-        let refused = if sa.release.len() >= IN_FLIGHT {
-            DropReason::EngineFull
-        } else {
-            let request = Request {
-                team,
-                key: Arc::clone(&sa.key),
-                direction: Direction::Open,
-                input: Arc::clone(&input),
-                member: Some(draft.member),
-                flow: draft.sa,
-                weight: sa.spec.weight,
-            };
-            match self.pool.submit(now, &self.buffers, request) {
-                Ok((ticket, _)) => {
-                    let place = sa.release.push(Opening {
-                        packets,
-                        input: Some(input),
-                    });
-                    self.flights.insert(ticket, Flight::Open(draft.sa, place));
-                    return;
-                }
-                Err((_, reject)) => rejected(reject),
-            }
+        let request = Request {
+            team: sa.spec.team,
+            key: Arc::clone(&sa.key),
+            direction: Direction::Open,
+            input: Arc::clone(&input),
+            member: Some(draft.member),
+            flow: draft.sa,
+            weight: sa.spec.weight,
         };
-        sa.drops.count(refused, count);
-        if let Some(frame) = input.frames.first() {
-            self.trail.sa = Some(draft.sa);
-            self.note_frame_drop(team, Way::In, refused, frame.data(), count);
+        let placed = if sa.release.len() >= IN_FLIGHT {
+            Err((request, Reject::Full))
+        } else {
+            self.pool.submit(now, &self.buffers, request)
+        };
+        match placed {
+            Ok((ticket, _)) => {
+                let place = sa.release.push(Opening {
+                    packets,
+                    input: Some(input),
+                    member: draft.member,
+                });
+                self.flights.insert(ticket, Flight::Open(draft.sa, place));
+            }
+            Err((request, reject)) => {
+                let refused = rejected(reject);
+                sa.drops.count(refused, count);
+                self.note_job_drop(refused, &request, None);
+            }
         }
     }
 }

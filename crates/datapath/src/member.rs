@@ -116,25 +116,24 @@ impl Member {
         self.alive() && self.tx.len() + MAX_OPS > TX_QUEUE
     }
 
-    /// Puts a frame of a member that was lost at the end of its queue; answers whether there was
-    /// room: as much again as for its own, since a lost one's queue may have been full.
-    pub fn inherit(&mut self, frame: TxFrame) -> bool {
-        let room = self.tx.len() < 2 * TX_QUEUE;
-        if room {
-            self.pace.pushed(frame.len() as u64);
-            self.tx.push_back(frame);
-        }
-        room
+    /// Puts a frame of a member that was lost at the end of its queue; gives it back where there is
+    /// no room: as much again as for its own, since a lost one's queue may have been full.
+    pub fn inherit(&mut self, frame: TxFrame) -> Option<TxFrame> {
+        self.push_within(2 * TX_QUEUE, frame)
     }
 
-    /// Puts a frame at the end of its queue; answers whether there was room.
-    pub fn push(&mut self, frame: TxFrame) -> bool {
-        let room = self.tx.len() < TX_QUEUE;
-        if room {
-            self.pace.pushed(frame.len() as u64);
-            self.tx.push_back(frame);
+    /// Puts a frame at the end of its queue; gives it back where there is no room.
+    pub fn push(&mut self, frame: TxFrame) -> Option<TxFrame> {
+        self.push_within(TX_QUEUE, frame)
+    }
+
+    fn push_within(&mut self, most: usize, frame: TxFrame) -> Option<TxFrame> {
+        if self.tx.len() >= most {
+            return Some(frame);
         }
-        room
+        self.pace.pushed(frame.len() as u64);
+        self.tx.push_back(frame);
+        None
     }
 }
 

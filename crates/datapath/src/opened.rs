@@ -12,6 +12,7 @@ use esprit_packet::parse::{Net, Parsed, parse_packet};
 use esprit_packet::{Slice, TxFrame, VnetHdr};
 use smallvec::SmallVec;
 
+use crate::drops::{LastDrop, Trail, Way, headers};
 use crate::inbound::{Opening, Packet, replayed};
 use crate::l2;
 use crate::sa::Ready;
@@ -126,7 +127,28 @@ impl Worker {
                         parsed,
                     });
                 }
-                Err(reason) => sa.drops.count(reason, 1),
+                Err(reason) => {
+                    sa.drops.count(reason, 1);
+                    // What policy refuses was read; before that only the outer packet is known.
+                    let inner = last.as_ref();
+                    let inner = inner.filter(|_| reason == DropReason::InboundPolicy);
+                    let parsed = match inner {
+                        Some(last) => Some(last.parsed),
+                        None => headers(outer.data()),
+                    };
+                    let policy = match inner {
+                        Some(last) => last.verdict.policy.map(|id| id.0),
+                        None => sa.spec.policy,
+                    };
+                    let trail = Trail {
+                        policy,
+                        sa: Some(sa_id),
+                        member: Some(ready.meta.member),
+                        engine: Some(ready.engine),
+                    };
+                    let drop = LastDrop::new(self.now, Way::In, reason, parsed.as_ref(), trail, 1);
+                    team.last_drop = Some(drop);
+                }
             }
         }
         let opened = dst.share();

@@ -60,19 +60,17 @@ impl Worker {
         let mut draft = core::mem::take(&mut self.draft);
         for frame in frames {
             let packets = frame.packets();
-            let Some(at) = self.teams.get_mut(&team) else {
-                continue;
-            };
-            let Ok(parsed) = parse_frame(frame.buf.data(), &frame.vnet) else {
-                at.drops.count(DropReason::Malformed, packets);
-                continue;
-            };
             self.trail = Trail::default();
-            if let Err(reason) = self.outbound(now, team, frame, &parsed, &mut draft) {
+            let parsed = parse_frame(frame.buf.data(), &frame.vnet).ok();
+            let outcome = match &parsed {
+                Some(parsed) => self.outbound(now, team, frame, parsed, &mut draft),
+                None => Err(DropReason::Malformed),
+            };
+            if let Err(reason) = outcome {
                 if let Some(at) = self.teams.get_mut(&team) {
                     at.drops.count(reason, packets);
                 }
-                self.note_drop(team, Way::Out, reason, &parsed, packets);
+                self.note_drop(team, Way::Out, reason, parsed.as_ref(), packets);
             }
         }
         self.submit(now, &mut draft);
@@ -270,34 +268,31 @@ impl Worker {
         let Some(sa) = self.sas.outbound.get_mut(&draft.sa) else {
             return;
         };
-        let packets = u64::from(meta.packets);
-        let team = sa.spec.team;
-        let (refused, input) = if sa.release.len() >= IN_FLIGHT {
-            (DropReason::EngineFull, input)
-        } else {
-            let request = Request {
-                team,
-                key: Arc::clone(&sa.key),
-                direction: Direction::Seal,
-                input,
-                member: Some(draft.member),
-                flow: draft.sa,
-                weight: sa.spec.weight,
-            };
-            match self.pool.submit(now, &self.buffers, request) {
-                Ok((ticket, _)) => {
-                    let place = sa.release.push(meta);
-                    self.flights.insert(ticket, Flight::Seal(draft.sa, place));
-                    return;
-                }
-                Err((request, reject)) => (rejected(reject), request.input),
-            }
+        let packets = meta.packets();
+        let request = Request {
+            team: sa.spec.team,
+            key: Arc::clone(&sa.key),
+            direction: Direction::Seal,
+            input,
+            member: Some(draft.member),
+            flow: draft.sa,
+            weight: sa.spec.weight,
         };
-        sa.drops.count(refused, packets);
-        if let Some(frame) = input.frames.first() {
-            self.trail.sa = Some(draft.sa);
-            self.trail.member = Some(draft.member);
-            self.note_frame_drop(team, Way::Out, refused, frame.data(), packets);
+        let placed = if sa.release.len() >= IN_FLIGHT {
+            Err((request, Reject::Full))
+        } else {
+            self.pool.submit(now, &self.buffers, request)
+        };
+        match placed {
+            Ok((ticket, _)) => {
+                let place = sa.release.push(meta);
+                self.flights.insert(ticket, Flight::Seal(draft.sa, place));
+            }
+            Err((request, reject)) => {
+                let refused = rejected(reject);
+                sa.drops.count(refused, packets);
+                self.note_job_drop(refused, &request, None);
+            }
         }
     }
 
@@ -338,9 +333,16 @@ impl Worker {
             return;
         };
         let Some((own, mac)) = self.sender(team_id, own) else {
+            let packets = ready.meta.packets();
             if let Some(team) = self.teams.get_mut(&team_id) {
-                team.drops.count(DropReason::PortDown, ready.meta.packets());
+                team.drops.count(DropReason::PortDown, packets);
             }
+            self.trail = Trail {
+                member: Some(own),
+                engine: Some(ready.engine),
+                ..Trail::default()
+            };
+            self.note_drop(team_id, Way::Out, DropReason::PortDown, None, packets);
             return;
         };
         // Direct delivery: the engine's own member sends it, with the requester's address.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use esprit_ipsec::spd::Spd;
-use esprit_packet::TxFrame;
 use esprit_packet::coalesce::Coalescer;
+use esprit_packet::{Time, TxFrame};
 
 use crate::balance::Balance;
 use crate::counters::Traffic;
@@ -83,6 +83,8 @@ pub struct Team {
     pub tap: Traffic2,
     /// The last packet that was dropped.
     pub last_drop: Option<LastDrop>,
+    /// When engines were last asked what a dropped packet would have cost them.
+    pub searched: Option<Time>,
     /// Bytes sent by share of the transmit table.
     pub shares: Vec<u64>,
     /// Flows are moving: their frames wait until what went before is out.
@@ -126,6 +128,7 @@ impl Team {
             unbuffered: 0,
             tap: Traffic2::default(),
             last_drop: None,
+            searched: None,
             shares: Vec::new(),
             hold: None,
             held: 0,

@@ -3,6 +3,7 @@
 use esprit_packet::{Time, TxFrame};
 use esprit_port::{PortCounters, PortError};
 
+use crate::drops::{LastDrop, Trail, Way, beginning, headers};
 use crate::failover::Cause;
 use crate::l2;
 use crate::member::Member;
@@ -17,10 +18,9 @@ impl Worker {
         let Some(at) = self.members.get_mut(&member) else {
             return;
         };
-        let packets = frame.packets();
         if at.alive() {
-            if !at.push(frame) {
-                at.drops.count(DropReason::TxQueueFull, packets);
+            if let Some(frame) = at.push(frame) {
+                self.drop_frame(member, DropReason::TxQueueFull, &frame);
             }
             return;
         }
@@ -30,7 +30,7 @@ impl Worker {
             .and_then(|team| team.route.plain().single);
         match heir {
             Some(heir) if heir != member => self.queue_from(member, heir, frame),
-            Some(_) | None => self.drop_on_member(member, DropReason::PortDown, packets),
+            Some(_) | None => self.drop_frame(member, DropReason::PortDown, &frame),
         }
     }
 
@@ -44,11 +44,10 @@ impl Worker {
             let mac = to.mac;
             l2::set_source(&mut frame.head, mac);
         }
-        let packets = frame.packets();
         if let Some(to) = self.members.get_mut(&heir)
-            && !to.inherit(frame)
+            && let Some(frame) = to.inherit(frame)
         {
-            to.drops.count(DropReason::TxQueueFull, packets);
+            self.drop_frame(heir, DropReason::TxQueueFull, &frame);
         }
     }
 
@@ -94,10 +93,14 @@ impl Worker {
             let mut stats = PortCounters::default();
             // The virtual NIC takes a frame at once or never: what is left would only age.
             let _ = port.send(&mut team.up, &mut stats);
-            team.drops.count(
-                DropReason::PortRefused,
-                stats.tx_dropped + team.up.len() as u64,
-            );
+            let refused = stats.tx_dropped + team.up.len() as u64;
+            team.drops.count(DropReason::PortRefused, refused);
+            if refused > 0 {
+                let reason = DropReason::PortRefused;
+                let parsed = team.up.front().and_then(|frame| headers(&beginning(frame)));
+                let (parsed, trail) = (parsed.as_ref(), Trail::default());
+                team.last_drop = Some(LastDrop::new(now, Way::In, reason, parsed, trail, refused));
+            }
             team.up.clear();
             team.tap.tx.count(stats.tx_packets, stats.tx_bytes);
             sent += 1;
@@ -136,9 +139,15 @@ impl Worker {
                 failing.push((id, count));
             }
             member.port.tx.count(stats.tx_packets, stats.tx_bytes);
-            member
-                .drops
-                .count(DropReason::PortRefused, stats.tx_dropped);
+            let (reason, refused) = (DropReason::PortRefused, stats.tx_dropped);
+            member.drops.count(reason, refused);
+            if let (true, Some(team)) = (refused > 0, self.teams.get_mut(&member.team)) {
+                let trail = Trail {
+                    member: Some(id),
+                    ..Trail::default()
+                };
+                team.last_drop = Some(LastDrop::new(now, Way::Out, reason, None, trail, refused));
+            }
         }
         for (id, error) in lost {
             match error {

@@ -19,7 +19,7 @@ use esprit_port::{LinkEvent, Port, PortError};
 use crate::application::Applications;
 use crate::counters::newly;
 use crate::draft::Draft;
-use crate::drops::Trail;
+use crate::drops::{Trail, Way};
 use crate::events::{Event, Events};
 use crate::flight::Flights;
 use crate::inbound::OpenDraft;
@@ -235,6 +235,7 @@ impl Worker {
                 if let Some(at) = self.teams.get_mut(&team) {
                     let lost = newly(&mut at.unbuffered, port.counters().rx_no_buffer);
                     at.drops.count(DropReason::NoMemory, lost);
+                    self.note_unread(team, Way::Out, DropReason::NoMemory, None, lost);
                 }
             }
             busy |= !frames.is_empty();
@@ -269,9 +270,14 @@ impl Worker {
                 let received = port.recv(&self.buffers, &mut frames, at.batch);
                 let lost = newly(&mut at.unbuffered, port.counters().rx_no_buffer);
                 at.drops.count(DropReason::NoMemory, lost);
+                let team = at.team;
+                self.note_unread(team, Way::In, DropReason::NoMemory, Some(member), lost);
                 received
             }
             None => Ok(0),
+        };
+        let Some(at) = self.members.get_mut(&member) else {
+            return false;
         };
         if received.is_ok_and(|count| count < at.batch) {
             at.drained = now;

@@ -243,6 +243,10 @@ fn served_by_nobody_is_no_engine() {
     assert_eq!((drop.reason, drop.packets), ("no-engine", 1));
     assert_eq!((drop.sport, drop.dport), (Some(5000), Some(6000)));
     assert_eq!((drop.trail.policy, drop.trail.sa), (Some(1), None));
+    // Nothing speaks against the engine itself: it is the mask that gives it to nobody.
+    assert_eq!((drop.candidates.len(), told.candidates.len()), (1, 1));
+    assert!(drop.candidates[0].cost_ns > 0, "{:?}", drop.candidates);
+    assert_eq!(drop.candidates[0].engine, told.candidates[0].engine);
 }
 
 #[test]

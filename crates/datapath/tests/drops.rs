@@ -3,9 +3,11 @@
 mod lab;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use esprit_crypto::engines::asic_model::AsicSpec;
-use esprit_crypto::{EngineId, Fault};
+use esprit_crypto::{EngineId, Fault, Health, Verdict};
+use esprit_datapath::drops::Way;
 use esprit_datapath::plan::SourceMac;
 use esprit_datapath::{DropReason, PolicyWithSas};
 use esprit_ipsec::sad::Mode;
@@ -381,4 +383,86 @@ fn what_goes_up_to_no_virtual_nic_is_counted() {
     host.wires.taps.clear();
     host.hear(1, PLAIN, udp(1, 2, b"nobody is home"));
     assert_eq!(host.drops(), BTreeMap::from([("port-refused", 1)]));
+}
+
+#[test]
+fn the_last_drop_is_told_whatever_the_reason() {
+    for &reason in DropReason::ALL {
+        let host = provoke(reason);
+        let told = host.worker.last_drop(TEAM);
+        let nobodys = matches!(
+            reason,
+            DropReason::Looped
+                | DropReason::Duplicate
+                | DropReason::NotForUs
+                | DropReason::ProbeRefused
+        );
+        assert_eq!(
+            told.map(|drop| drop.reason),
+            (!nobodys).then_some(reason.name()),
+            "no packet of the team's is recorded, and each of the team's is"
+        );
+    }
+}
+
+#[test]
+fn the_last_drop_names_the_engine_and_what_the_others_would_have_cost() {
+    let told = |reason| provoke(reason).worker.last_drop(TEAM).expect("dropped");
+
+    let full = told(DropReason::EngineFull);
+    let [engine] = full.candidates.as_slice() else {
+        panic!("one engine: {full:?}");
+    };
+    assert_eq!(
+        (engine.engine, engine.verdict),
+        (EngineId(1), Verdict::Full)
+    );
+    assert!(engine.backlog_ns > 0 && engine.cost_ns > engine.backlog_ns);
+    assert_eq!(full.trail.engine, None, "it was given to none");
+    assert_eq!(full.trail.policy, Some(1));
+
+    let lost = told(DropReason::EngineLost);
+    assert_eq!(lost.trail.engine, Some(EngineId(1)));
+    assert_eq!((lost.trail.sa, lost.trail.member), (Some(1), Some(1)));
+    assert_eq!((lost.direction, lost.packets), (Way::Out, 1));
+    assert_eq!(lost.candidates[0].verdict, Verdict::Unhealthy(Health::Hung));
+
+    let forged = told(DropReason::Icv);
+    assert_eq!(forged.trail.engine, Some(EngineId(1)));
+    assert_eq!((forged.trail.sa, forged.trail.member), (Some(2), Some(1)));
+    assert_eq!(
+        forged.src,
+        IpAddr::from([10, 0, 0, 1]),
+        "the outer packet's"
+    );
+    assert!(forged.candidates.is_empty(), "engines had no part in it");
+
+    // The inner packet, which no policy covers.
+    let refused = told(DropReason::InboundPolicy);
+    assert_eq!(refused.src, IpAddr::from([10, 0, 0, 7]));
+    assert_eq!(refused.sport, Some(5000));
+
+    let down = told(DropReason::PortDown);
+    assert_eq!(down.dst, IpAddr::from([10, 0, 0, 7]));
+    assert_eq!(down.trail.member, Some(1));
+}
+
+#[test]
+fn a_storm_of_drops_asks_engines_once_in_a_while() {
+    let mut host = Host::new(1, 1).active().protect(1, 2, Mode::Tunnel, false);
+    let dropped = |host: &mut Host, to: u8, after_us: u64| {
+        host.now = host.now + Time::from_micros(after_us);
+        host.send(PLAIN, udp(1, to, &[]));
+        let told = host.worker.last_drop(TEAM).expect("dropped");
+        (told.reason, told.time)
+    };
+    let first = dropped(&mut host, 2, 0);
+    assert_eq!(first.0, "no-engine");
+    assert_eq!(dropped(&mut host, 2, 9_000), first, "too soon");
+    let second = dropped(&mut host, 2, 2_000);
+    assert_eq!(second.0, "no-engine");
+    assert!(second.1 > first.1, "the engines were asked again");
+    // Other drops are told at once.
+    host.worker.sa_delete(1);
+    assert_eq!(dropped(&mut host, 2, 1).0, "no-sa");
 }

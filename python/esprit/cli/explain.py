@@ -1,13 +1,18 @@
 """``explain``: what became or would become of a packet, and why a feature is off."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from esprit.cli import render
 from esprit.daemon.resources import (
+    CandidateResource,
     DropResource,
     ExplanationResource,
     FeatureResource,
 )
+
+#: The data plane's number for: it has no tier for this use.
+NO_TIER: Final = 255
 
 
 def explanation(found: ExplanationResource) -> None:
@@ -27,42 +32,25 @@ def explanation(found: ExplanationResource) -> None:
     for name, value in rows:
         if value:
             print(f"    {name} {value}")
-    if found["candidates"]:
-        print()
-        render.table(
-            (
-                "engine", "use", "tier", "backlog us", "work us", "key us", "latency us",
-                "transfer us", "bias us", "cost us", "verdict",
-            ),
-            (
-                (
-                    one["engine"] or "?",
-                    one["class"],
-                    str(one["tier"]),
-                    *(
-                        f"{value / 1000:.1f}"
-                        for value in (
-                            one["backlog_ns"], one["service_ns"], one["key_ns"], one["latency_ns"],
-                            one["transfer_ns"], one["bias_ns"], one["cost_ns"],
-                        )
-                    ),
-                    one["verdict"],
-                )
-                for one in found["candidates"]
-            ),
-        )  # fmt: skip
+    _candidates(found["candidates"])
 
 
 def drop(found: DropResource) -> None:
-    """Print the last packet that was dropped."""
+    """Print the last packet that was dropped, and what engines would have cost it."""
     way = "outbound" if found["dir"] == "out" else "inbound"
     end = _flow(found["proto"], found["src"], found["sport"], found["dst"], found["dport"])
     print(f"{end}: {way}, {found['reason']}" + (f": {found['meaning']}" * bool(found["meaning"])))
-    for name in ("policy", "sa", "member"):
-        value = found[name]
+    rows = (
+        ("policy", found["policy"]),
+        ("sa", found["sa"]),
+        ("member", found["member"]),
+        ("engine", found["engine"]),
+    )
+    for name, value in rows:
         if value:
             print(f"    {name} {value}")
     print(f"    at {found['time'] / 1e9:.6f} s, {found['packets']} packets")
+    _candidates(found["candidates"])
 
 
 def feature(found: FeatureResource) -> None:
@@ -98,6 +86,34 @@ def columns(found: FeatureResource) -> tuple[str, str, str]:
     )
 
 
+def _candidates(found: Sequence[CandidateResource]) -> None:
+    if not found:
+        return
+    print()
+    render.table(
+        (
+            "engine", "use", "tier", "backlog us", "work us", "key us", "latency us",
+            "transfer us", "bias us", "cost us", "verdict",
+        ),
+        (
+            (
+                one["engine"] or "?",
+                one["class"],
+                "-" if one["tier"] == NO_TIER else str(one["tier"]),
+                *(
+                    f"{value / 1000:.1f}"
+                    for value in (
+                        one["backlog_ns"], one["service_ns"], one["key_ns"], one["latency_ns"],
+                        one["transfer_ns"], one["bias_ns"], one["cost_ns"],
+                    )
+                ),
+                one["verdict"],
+            )
+            for one in found
+        ),
+    )  # fmt: skip
+
+
 def _names(found: Sequence[str]) -> str:
     return " ".join(found)
 
@@ -113,11 +129,12 @@ def _with(value: str | None, more: str | None, form: str) -> str | None:
 def _flow(
     proto: str | None, src: str | None, sport: int | None, dst: str | None, dport: int | None
 ) -> str:
-    return f"{proto or 'not IP'}:{_end(src, sport)}->{_end(dst, dport)}"
+    if src is None or dst is None:
+        return "a frame"  # not IP, or nobody read it
+    return f"{proto}:{_end(src, sport)}->{_end(dst, dport)}"
 
 
-def _end(address: str | None, port: int | None) -> str:
-    shown = address or "?"
+def _end(address: str, port: int | None) -> str:
     if port is None:
-        return shown
-    return f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -163,7 +163,7 @@ class Explaining:
                 "has dropped no packet yet",
                 remedy="`esprit explain SRC DST` says what would become of one",
             )
-        # The addresses of a frame that is no IP are unspecified.
+        # The addresses of a frame that is no IP, or was not read, are unspecified.
         ip = not ipaddress.ip_address(found["src"]).is_unspecified
         return {
             "time": found["time"],
@@ -178,7 +178,9 @@ class Explaining:
             "policy": self._policies.get(found["policy"] or 0),
             "sa": self._sas.get(found["sa"] or 0),
             "member": self._members.get(found["member"] or 0),
+            "engine": self._engines.get(found["engine"] or 0),
             "packets": found["packets"],
+            "candidates": [self._candidate(one) for one in found["candidates"]],
         }
 
 

@@ -320,7 +320,11 @@ to the member that asked, although the team would have it delivered directly.
 
 
 class DropResource(TypedDict):
-    """The last packet that was dropped; ``meaning`` says what the reason means."""
+    """The last packet that was dropped; ``meaning`` says what the reason means.
+
+    ``engine`` had it last; ``candidates`` are all engines with what they would have cost as they
+    stood then, where none took it.
+    """
 
     time: int
     reason: str
@@ -334,7 +338,9 @@ class DropResource(TypedDict):
     policy: str | None
     sa: str | None
     member: str | None
+    engine: str | None
     packets: int
+    candidates: list[CandidateResource]
 
 
 class ErrorResource(TypedDict):

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::engine::Capabilities;
-use crate::grants::{Class, EngineId, Grants};
+use crate::grants::{Class, EngineId, Grant};
 use crate::health::Health;
 use crate::placement::Ask;
 use crate::placement::board::Board;
@@ -99,10 +99,10 @@ pub(crate) struct Known<'a> {
     pub(crate) health: Health,
 }
 
-/// Every engine that `grants` names, for each class that the job may be done under, in the order
-/// in which they are asked.
+/// Every engine of `grants`, for each class that the job may be done under, in the order in which
+/// they are asked.
 pub(crate) fn candidates<'a>(
-    grants: &Grants,
+    grants: &[Grant],
     lanes: &Lanes,
     board: &Board,
     ask: &Ask,
@@ -111,7 +111,7 @@ pub(crate) fn candidates<'a>(
     let mut all = Vec::new();
     for &class in Lanes::classes(ask) {
         let from = all.len();
-        for grant in &grants.engines {
+        for grant in grants {
             let Some(at) = known(grant.engine) else {
                 continue;
             };
@@ -140,7 +140,10 @@ pub(crate) fn candidates<'a>(
                 .saturating_add(cost.latency_ns)
                 .saturating_add(transfer_ns);
             let tier = tier_of(grant, class);
-            let verdict = if tier.is_none() || !granted(grant, ask.direction) {
+            // A Plan leaves out what is not healthy: that is then the reason.
+            let verdict = if !at.health.usable() {
+                Verdict::Unhealthy(at.health)
+            } else if tier.is_none() || !granted(grant, ask.direction) {
                 Verdict::NotGranted
             } else if !fit(at.capabilities, class, own) {
                 match (class, at.capabilities.secondary) {
@@ -149,8 +152,6 @@ pub(crate) fn candidates<'a>(
                 }
             } else if !cost.able || ask.memory > hot.memory_limit {
                 Verdict::NotAble
-            } else if !at.health.usable() {
-                Verdict::Unhealthy(at.health)
             } else if ask.exclude.has(at.seat) {
                 Verdict::Excluded
             } else if !hot.has_room(backlog_ns, ask.memory) || ask.closed.has(at.seat) {

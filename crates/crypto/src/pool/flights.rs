@@ -10,6 +10,7 @@ use crate::key::{AeadKey, Direction};
 use crate::placement::Ask;
 use crate::pool::Request;
 use crate::pool::check::Check;
+use crate::pool::report::{Done, LostReason};
 
 /// Jobs accepted and not yet back, at most: what may wait for engines ([`queue`](super::queue): 6144), and
 /// more than the engines' queues hold together in most hosts (5 ms of each).
@@ -29,6 +30,7 @@ pub(crate) struct Origin {
     pub(crate) team: u32,
     pub(crate) member: Option<u32>,
     pub(crate) flow: u32,
+    pub(crate) weight: u16,
     pub(crate) shape: Shape,
     pub(crate) memory: u64,
     /// When it was accepted.
@@ -41,6 +43,7 @@ impl Origin {
             team: request.team,
             member: ask.member,
             flow: request.flow,
+            weight: request.weight,
             shape: ask.shape,
             memory: ask.memory,
             accepted: now,
@@ -107,6 +110,25 @@ impl Flight {
             waits: false,
             from: None,
             checked: false,
+        }
+    }
+
+    /// Its end without a result.
+    pub(crate) fn lost(self, ticket: u64, reason: LostReason) -> Done {
+        let request = Request {
+            team: self.origin.team,
+            key: self.key,
+            direction: self.direction,
+            input: self.input,
+            member: self.origin.member,
+            flow: self.origin.flow,
+            weight: self.origin.weight,
+        };
+        Done::Lost {
+            ticket,
+            reason,
+            request,
+            engine: self.from,
         }
     }
 

@@ -305,9 +305,9 @@ impl Pool {
         let check = matches!(flight.task, Task::Check(_));
         if flight.failures < MAX_FAILURES || check {
             self.again(from, ticket);
-        } else if self.flights.remove(ticket).is_some() {
-            let reason = LostReason::Failed;
-            self.done.push(Done::Lost { ticket, reason });
+        } else if let Some(mut flight) = self.flights.remove(ticket) {
+            flight.from = Some(from);
+            self.done.push(flight.lost(ticket, LostReason::Failed));
         }
     }
 

@@ -13,7 +13,7 @@ use crate::job::JobInput;
 use crate::placement::{Ask, Candidate, Choice, Verdict};
 use crate::pool::flights::{Flight, Origin, Task};
 use crate::pool::queue::{self, GroupKey, LEAST_BYTES, Waiting};
-use crate::pool::report::{Done, LostReason, PoolEvent, Reject};
+use crate::pool::report::{LostReason, PoolEvent, Reject};
 use crate::pool::{Pool, Request, destination};
 use crate::seats::SeatSet;
 
@@ -328,9 +328,8 @@ impl Pool {
             return true;
         }
         let old = now.since(flight.origin.accepted) >= GIVE_UP;
-        if old && self.flights.remove(ticket).is_some() {
-            let reason = LostReason::NoEngine;
-            self.done.push(Done::Lost { ticket, reason });
+        if old && let Some(flight) = self.flights.remove(ticket) {
+            self.done.push(flight.lost(ticket, LostReason::NoEngine));
         }
         old
     }
@@ -352,7 +351,10 @@ impl Pool {
     /// Lets a [`Placer`](crate::placement::Placer) choose among those that the formula would choose
     /// among: what the Plan keeps for later, or for nobody, is not its to open.
     fn ask_placer(&mut self, team: u32, ask: &Ask) -> Result<Choice, Reject> {
-        let all = self.explain(ask.now, team, ask);
+        let Some(of) = self.team(team) else {
+            return Err(Reject::NoEngine);
+        };
+        let all = self.candidates(ask.now, of, &of.grants.engines, ask);
         let could = |verdict| {
             matches!(
                 verdict,

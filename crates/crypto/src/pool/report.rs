@@ -10,6 +10,7 @@ use crate::engine::Capabilities;
 use crate::grants::{Class, EngineId};
 use crate::health::Health;
 use crate::job::JobInput;
+use crate::pool::Request;
 use crate::pool::seat::Counters;
 use crate::rates::RateLine;
 
@@ -63,6 +64,10 @@ pub enum Done {
         ticket: u64,
         /// Why.
         reason: LostReason,
+        /// What was asked for.
+        request: Request,
+        /// The engine that had it last.
+        engine: Option<EngineId>,
     },
 }
 

@@ -1,14 +1,16 @@
 //! What the pool shows of itself, and what it would do: nothing here changes anything.
 
+use std::collections::BTreeSet;
+
 use esprit_packet::Time;
 
-use crate::grants::{APPLICATIONS, Class, EngineId};
+use crate::grants::{APPLICATIONS, Class, EngineId, Grant};
 use crate::job::MAX_OPS;
 use crate::key::{AeadKey, Algorithm, Direction};
 use crate::placement::explain::{Known, candidates};
 use crate::placement::{Ask, Candidate};
-use crate::pool::Pool;
 use crate::pool::report::{EngineSnapshot, QueueLevel, Queues};
+use crate::pool::{Pool, Request, Team};
 use crate::seats::SeatSet;
 
 /// A packet as most are where there are many: of the usual MTU, with its headers.
@@ -66,14 +68,29 @@ impl Pool {
     }
 
     /// What placement would think of every engine for a job of `team` as `ask` has it, at `now`, in
-    /// the order in which they are asked.
+    /// the order in which they are asked; those that may do nothing for it come last.
     #[must_use]
     pub fn explain(&self, now: Time, team: u32, ask: &Ask) -> Vec<Candidate> {
-        let ask = Ask { now, ..*ask };
-        let Some(team) = self.team(team) else {
+        let Some(of) = self.team(team) else {
             return Vec::new();
         };
-        candidates(&team.grants, &team.lanes, &self.board, &ask, |engine| {
+        let mut grants = of.grants.engines.clone();
+        let named: BTreeSet<u32> = grants.iter().map(|grant| grant.engine).collect();
+        let others = self.seats.iter().map(|seat| seat.id.0);
+        grants.extend(others.filter(|id| !named.contains(id)).map(Grant::none));
+        self.candidates(now, of, &grants, ask)
+    }
+
+    /// The same for these grants of a team.
+    pub(super) fn candidates(
+        &self,
+        now: Time,
+        team: &Team,
+        grants: &[Grant],
+        ask: &Ask,
+    ) -> Vec<Candidate> {
+        let ask = Ask { now, ..*ask };
+        candidates(grants, &team.lanes, &self.board, &ask, |engine| {
             let seat = self.seat_of(EngineId(engine))?;
             let at = &self.seats[seat];
             Some(Known {
@@ -82,6 +99,16 @@ impl Pool {
                 health: at.health(),
             })
         })
+    }
+
+    /// What placement would think of every engine for this very job.
+    #[must_use]
+    pub fn explain_request(&self, now: Time, request: &Request) -> Vec<Candidate> {
+        let Ok(shape) = request.input.measure(request.direction) else {
+            return Vec::new();
+        };
+        let ask = self.ask(now, request, shape);
+        self.explain(now, request.team, &ask)
     }
 
     /// The same question, for a job with this key.

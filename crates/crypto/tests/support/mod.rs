@@ -291,7 +291,7 @@ pub fn assert_done(done: &Done, task: &Task) {
             assert_eq!(*bad_icv, task.bad_icv, "verdicts");
             assert_eq!(dst.data(), &task.want[..], "output");
         }
-        Done::Lost { ticket, reason } => panic!("{ticket} was lost: {reason:?}"),
+        Done::Lost { ticket, reason, .. } => panic!("{ticket} was lost: {reason:?}"),
     }
 }
 
