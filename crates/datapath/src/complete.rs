@@ -23,8 +23,13 @@ impl Worker {
                 engine,
                 dst,
                 bad_icv,
+                input,
                 ..
-            } => (ticket, Some((engine, dst, bad_icv))),
+            } => {
+                // Of an opened job the input is needed until it is delivered.
+                self.spares.give_input(input);
+                (ticket, Some((engine, dst, bad_icv)))
+            }
             Done::Lost {
                 ticket,
                 request,

@@ -388,15 +388,18 @@ impl Worker {
 
     fn submit_open(&mut self, now: Time, draft: &mut OpenDraft) {
         draft.dst = 0;
-        let input = Arc::new(JobInput {
-            frames: core::mem::take(&mut draft.frames),
-            headers: Vec::new(),
-            ops: core::mem::take(&mut draft.ops),
-        });
-        let packets = core::mem::take(&mut draft.packets);
-        if packets.is_empty() {
+        if draft.packets.is_empty() {
+            draft.frames.clear();
+            draft.ops.clear();
             return;
         }
+        let next = self.spares.input();
+        let input = Arc::new(JobInput {
+            frames: core::mem::replace(&mut draft.frames, next.frames),
+            headers: next.headers,
+            ops: core::mem::replace(&mut draft.ops, next.ops),
+        });
+        let packets = core::mem::replace(&mut draft.packets, self.spares.packets());
         let Some(sa) = self.sas.inbound.get_mut(&draft.sa) else {
             return;
         };

@@ -37,6 +37,7 @@ pub mod release;
 pub mod route;
 pub mod sa;
 pub mod snapshot;
+mod spares;
 pub mod team;
 pub mod thread;
 mod transmit;

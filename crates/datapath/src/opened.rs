@@ -4,47 +4,60 @@
 //! handle_opened   ICV -> replay commit -> trailer -> inner packet -> inbound policy
 //!                 -> coalesce -> virtual NIC
 //! ```
+//!
+//! Segments of one TCP flow in a row are a [`Run`]: what is known of the first holds for all.
 
+use esprit_crypto::JobInput;
 use esprit_ipsec::sad::Mode;
-use esprit_ipsec::spd::{Action, Verdict};
+use esprit_ipsec::spd::Action;
 use esprit_ipsec::{encap, esp, ids::PolicyId};
 use esprit_packet::parse::{Net, Parsed, parse_packet};
-use esprit_packet::{Slice, TxFrame, VnetHdr};
+use esprit_packet::{SharedBuf, Slice, TxFrame, VnetHdr};
 use smallvec::SmallVec;
 
 use crate::drops::{LastDrop, Trail, Way, headers};
 use crate::inbound::{Opening, Packet, replayed};
 use crate::l2;
-use crate::sa::Ready;
+use crate::sa::{InSa, Ready};
+use crate::team::Team;
 use crate::verdict::DropReason;
 use crate::worker::Worker;
 
+/// Packets of one TCP flow in a row, or a single packet. Policies see the same in all of them, so
+/// neither headers nor policies are read again.
+#[derive(Debug)]
+struct Run {
+    /// Where the first begins in the job's output.
+    start: u32,
+    /// What the first is; the others in all but their end.
+    parsed: Parsed,
+    /// The policy that matched.
+    policy: Option<u32>,
+    /// It is the one that the SA is for, and says protect.
+    allowed: bool,
+    /// Packets that may go up, and their bytes.
+    packets: u64,
+    bytes: u64,
+}
+
 /// A packet that was opened and may go up.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Accepted {
+#[derive(Debug)]
+struct Accepted {
     /// Which of the job's frames it came in, and where that frame's layer 3 begins.
     frame: u16,
     l3: u16,
-    /// Where it begins in the job's output, and what it is.
+    /// Its run.
+    run: u16,
+    /// Where it lies in the job's output.
     start: u32,
-    parsed: Parsed,
+    end: u32,
 }
 
-/// The packet of the job that was looked at last. Policies see the same in the next one of its TCP
-/// flow, so neither headers nor policies are read again.
-struct Last {
-    start: u32,
-    parsed: Parsed,
-    verdict: Verdict,
-}
-
-impl Last {
-    /// What is known of the packet at `start`, if it is such a one.
-    fn next(&self, dst: &[u8], start: usize, end: usize) -> Option<(Parsed, Verdict)> {
-        let before = dst.get(self.start as usize..)?;
-        let parsed = self.parsed.of_next(before, dst.get(start..end)?)?;
-        Some((parsed, self.verdict))
-    }
+/// What is found in a job's output, kept from job to job for its memory.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    runs: Vec<Run>,
+    accepted: Vec<Accepted>,
 }
 
 impl Worker {
@@ -74,9 +87,9 @@ impl Worker {
             return;
         };
         let mut dst = ready.dst;
-        let accepted = &mut self.accepted;
-        accepted.clear();
-        let mut last: Option<Last> = None;
+        let opened = &mut self.opened;
+        opened.runs.clear();
+        opened.accepted.clear();
         for (n, packet) in ready.meta.packets.iter().enumerate() {
             let Some(outer) = input.frames.get(usize::from(packet.frame)) else {
                 continue;
@@ -84,78 +97,114 @@ impl Worker {
             let checked = if ready.bad_icv >> n & 1 == 1 {
                 Err(DropReason::Icv)
             } else {
-                sa.replay
-                    .commit(packet.seq)
-                    .map_err(replayed)
-                    .and_then(|()| {
-                        inner(
-                            sa.spec.mode,
-                            packet,
-                            outer.data(),
-                            dst.data_mut(),
-                            last.as_ref(),
-                        )
-                    })
+                let committed = sa.replay.commit(packet.seq).map_err(replayed);
+                committed.and_then(|()| opened.look(sa, team, packet, outer.data(), dst.data_mut()))
             };
-            let checked = checked.and_then(|(start, parsed, known)| {
-                let verdict = known
-                    .unwrap_or_else(|| team.spd.lookup_in(&parsed, &dst.data()[start as usize..]));
-                last = Some(Last {
-                    start,
-                    parsed,
-                    verdict,
-                });
-                let covered = match sa.spec.policy {
-                    Some(policy) => verdict.policy == Some(PolicyId(policy)),
-                    None => true,
+            if let Err(reason) = checked {
+                sa.drops.count(reason, 1);
+                // What policy refuses was read; before that only the outer packet is known.
+                let run = opened.runs.last();
+                let run = run.filter(|_| reason == DropReason::InboundPolicy);
+                let parsed = match run {
+                    Some(run) => Some(run.parsed),
+                    None => headers(outer.data()),
                 };
-                if verdict.action != Action::Protect || !covered {
-                    return Err(DropReason::InboundPolicy);
-                }
-                if let Some(policy) = verdict.policy.and_then(|id| team.policies.get_mut(&id.0)) {
-                    policy.traffic.count(1, u64::from(parsed.end));
-                }
-                Ok((start, parsed))
-            });
-            match checked {
-                Ok((start, parsed)) => {
-                    sa.traffic.count(1, u64::from(packet.esp_len));
-                    accepted.push(Accepted {
-                        frame: packet.frame,
-                        l3: packet.l3,
-                        start,
-                        parsed,
-                    });
-                }
-                Err(reason) => {
-                    sa.drops.count(reason, 1);
-                    // What policy refuses was read; before that only the outer packet is known.
-                    let inner = last.as_ref();
-                    let inner = inner.filter(|_| reason == DropReason::InboundPolicy);
-                    let parsed = match inner {
-                        Some(last) => Some(last.parsed),
-                        None => headers(outer.data()),
-                    };
-                    let policy = match inner {
-                        Some(last) => last.verdict.policy.map(|id| id.0),
-                        None => sa.spec.policy,
-                    };
-                    let trail = Trail {
-                        policy,
-                        sa: Some(sa_id),
-                        member: Some(ready.meta.member),
-                        engine: Some(ready.engine),
-                    };
-                    let drop = LastDrop::new(self.now, Way::In, reason, parsed.as_ref(), trail, 1);
-                    team.last_drop = Some(drop);
-                }
+                let trail = Trail {
+                    policy: run.map_or(sa.spec.policy, |run| run.policy),
+                    sa: Some(sa_id),
+                    member: Some(ready.meta.member),
+                    engine: Some(ready.engine),
+                };
+                let drop = LastDrop::new(self.now, Way::In, reason, parsed.as_ref(), trail, 1);
+                team.last_drop = Some(drop);
             }
         }
-        let opened = dst.share();
+        for run in &opened.runs {
+            if let Some(policy) = run.policy.and_then(|id| team.policies.get_mut(&id)) {
+                policy.traffic.count(run.packets, run.bytes);
+            }
+        }
+        opened.go_up(team, &input, &dst.share());
+        self.spares.give(input, ready.meta.packets);
+    }
+}
+
+impl Opened {
+    /// Looks at a packet whose number is its own: what is inside, and what policy says to it.
+    fn look(
+        &mut self,
+        sa: &mut InSa,
+        team: &Team,
+        packet: &Packet,
+        outer: &[u8],
+        dst: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let (start, end, next_header) = inner(sa.spec.mode, packet, outer, dst)?;
+        let bytes = &dst[start..end];
+        let known = self.runs.last().and_then(|run| {
+            let first = dst.get(run.start as usize..)?;
+            run.parsed.end_of_next(first, bytes)
+        });
+        let len = match known {
+            Some(len) => len,
+            None => parse_packet(bytes)
+                .map_err(|_| DropReason::InnerMalformed)
+                .map(|parsed| {
+                    let verdict = team.spd.lookup_in(&parsed, bytes);
+                    let covered = match sa.spec.policy {
+                        Some(policy) => verdict.policy == Some(PolicyId(policy)),
+                        None => true,
+                    };
+                    self.runs.push(Run {
+                        start: start as u32,
+                        parsed,
+                        policy: verdict.policy.map(|id| id.0),
+                        allowed: verdict.action == Action::Protect && covered,
+                        packets: 0,
+                        bytes: 0,
+                    });
+                    parsed.end
+                })?,
+        };
+        let at = self.runs.len().saturating_sub(1);
+        let Some(run) = self.runs.last_mut() else {
+            return Err(DropReason::InnerMalformed);
+        };
+        let announced = match (sa.spec.mode, next_header) {
+            (Mode::Transport, _) => true,
+            (Mode::Tunnel, esp::NEXT_HEADER_IPV4) => matches!(run.parsed.net, Net::Ipv4),
+            (Mode::Tunnel, esp::NEXT_HEADER_IPV6) => matches!(run.parsed.net, Net::Ipv6),
+            (Mode::Tunnel, _) => false,
+        };
+        if !announced {
+            return Err(DropReason::InnerMalformed);
+        }
+        if !run.allowed {
+            return Err(DropReason::InboundPolicy);
+        }
+        run.packets += 1;
+        run.bytes += u64::from(len);
+        sa.traffic.count(1, u64::from(packet.esp_len));
+        self.accepted.push(Accepted {
+            frame: packet.frame,
+            l3: packet.l3,
+            run: at as u16,
+            start: start as u32,
+            end: start as u32 + len,
+        });
+        Ok(())
+    }
+
+    /// Hands what may go up to the team's virtual NIC, behind the Ethernet headers of what it came in.
+    fn go_up(&mut self, team: &mut Team, input: &JobInput, opened: &SharedBuf) {
         let mut out = Vec::new();
         let mut eth = (u16::MAX, l2::Header::new());
-        for packet in accepted.drain(..) {
-            let ethertype = match packet.parsed.net {
+        let mut before = None;
+        for packet in self.accepted.drain(..) {
+            let Some(run) = self.runs.get(usize::from(packet.run)) else {
+                continue;
+            };
+            let ethertype = match run.parsed.net {
                 Net::Ipv6 => l2::IPV6,
                 Net::Ipv4 | Net::Arp | Net::Other(_) | Net::Encapsulated(_) => l2::IPV4,
             };
@@ -169,10 +218,12 @@ impl Worker {
             let slice = Slice {
                 buf: opened.clone(),
                 start: packet.start,
-                end: packet.start + packet.parsed.end,
+                end: packet.end,
             };
+            let again = before.replace(packet.run) == Some(packet.run);
             match <&[u8; 14]>::try_from(eth.1.as_slice()) {
-                Ok(eth) => team.coalescer.push(eth, slice, &packet.parsed, &mut out),
+                Ok(eth) if again => team.coalescer.push_next(eth, slice, &run.parsed, &mut out),
+                Ok(eth) => team.coalescer.push(eth, slice, &run.parsed, &mut out),
                 // Tagged: as it is. The tag is part of the frame, not of the packet.
                 Err(_) => out.push(TxFrame {
                     vnet: VnetHdr::default(),
@@ -185,15 +236,13 @@ impl Worker {
     }
 }
 
-/// The packet inside: where it begins in the output, what it is, and what policies say to it where
-/// that is known already.
+/// The packet inside: where it lies in the output, and what its trailer says that it is.
 fn inner(
     mode: Mode,
     packet: &Packet,
     outer: &[u8],
     dst: &mut [u8],
-    last: Option<&Last>,
-) -> Result<(u32, Parsed, Option<Verdict>), DropReason> {
+) -> Result<(usize, usize, u8), DropReason> {
     let at = packet.dst as usize;
     let plain_len = packet.esp_len as usize - esp::PREFIX_LEN - esp::ICV_LEN;
     let plain = &mut dst[at..at + plain_len];
@@ -203,6 +252,7 @@ fn inner(
     }
     let l3 = usize::from(packet.l3);
     let outer_header = &outer[l3..l3 + usize::from(packet.l3_len)];
+    let next_header = trailer.next_header;
     let start = match mode {
         Mode::Tunnel => {
             let inner = &mut plain[..trailer.payload_len];
@@ -212,28 +262,10 @@ fn inner(
         Mode::Transport => {
             let start = at - usize::from(packet.l3_len);
             let (header, payload) = (&mut dst[start..at], trailer.payload_len);
-            let next_header = trailer.next_header;
             encap::restore_transport(outer_header, header, payload, next_header, packet.nth)
                 .map_err(|_| DropReason::InnerMalformed)?;
             start
         }
     };
-    let end = at + trailer.payload_len;
-    let (parsed, verdict) = match last.and_then(|last| last.next(dst, start, end)) {
-        Some((parsed, verdict)) => (parsed, Some(verdict)),
-        None => {
-            let parsed = parse_packet(&dst[start..end]);
-            (parsed.map_err(|_| DropReason::InnerMalformed)?, None)
-        }
-    };
-    let announced = match (mode, trailer.next_header) {
-        (Mode::Transport, _) => true,
-        (Mode::Tunnel, esp::NEXT_HEADER_IPV4) => matches!(parsed.net, Net::Ipv4),
-        (Mode::Tunnel, esp::NEXT_HEADER_IPV6) => matches!(parsed.net, Net::Ipv6),
-        (Mode::Tunnel, _) => false,
-    };
-    if !announced {
-        return Err(DropReason::InnerMalformed);
-    }
-    Ok((start as u32, parsed, verdict))
+    Ok((start, at + trailer.payload_len, next_header))
 }

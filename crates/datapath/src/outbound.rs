@@ -216,7 +216,9 @@ impl Worker {
                 draft.sa = sa_id;
                 draft.member = member;
             }
-            draft.frames.extend(shared.take());
+            if let Some(frame) = shared.take() {
+                draft.frames.push(frame);
+            }
             draft.add(&wrapping, segment, seq);
         }
         draft.segments = cut;
@@ -259,10 +261,11 @@ impl Worker {
             draft.headers.clear();
             return;
         }
+        let next = self.spares.input();
         let input = Arc::new(JobInput {
-            frames: core::mem::take(&mut draft.frames),
-            headers: core::mem::take(&mut draft.headers),
-            ops: core::mem::take(&mut draft.ops),
+            frames: core::mem::replace(&mut draft.frames, next.frames),
+            headers: core::mem::replace(&mut draft.headers, next.headers),
+            ops: core::mem::replace(&mut draft.ops, next.ops),
         });
         let meta = core::mem::take(&mut draft.meta);
         let Some(sa) = self.sas.outbound.get_mut(&draft.sa) else {

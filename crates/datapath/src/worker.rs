@@ -24,8 +24,9 @@ use crate::events::{Event, Events};
 use crate::flight::Flights;
 use crate::inbound::OpenDraft;
 use crate::member::Member;
-use crate::opened::Accepted;
+use crate::opened::Opened;
 use crate::sa::Sas;
+use crate::spares::Spares;
 use crate::team::Team;
 use crate::verdict::DropReason;
 
@@ -100,7 +101,8 @@ pub struct Worker {
     turn: Vec<u32>,
     pub(crate) draft: Draft,
     pub(crate) opening: OpenDraft,
-    pub(crate) accepted: Vec<Accepted>,
+    pub(crate) opened: Opened,
+    pub(crate) spares: Spares,
 }
 
 impl Worker {
@@ -130,7 +132,8 @@ impl Worker {
             turn: Vec::new(),
             draft: Draft::default(),
             opening: OpenDraft::default(),
-            accepted: Vec::new(),
+            opened: Opened::default(),
+            spares: Spares::default(),
         }
     }
 

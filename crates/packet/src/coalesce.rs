@@ -28,6 +28,8 @@ pub const MAX_FLOWS: usize = 16;
 pub struct Coalescer {
     max_bytes: usize,
     flows: Vec<Flow>,
+    /// Which of them took the packet that was pushed last, if one did and is still open.
+    last: Option<usize>,
 }
 
 impl Coalescer {
@@ -38,6 +40,7 @@ impl Coalescer {
         Self {
             max_bytes: max_bytes.min(usize::from(u16::MAX)),
             flows: Vec::with_capacity(MAX_FLOWS),
+            last: None,
         }
     }
 
@@ -50,25 +53,22 @@ impl Coalescer {
         parsed: &Parsed,
         out: &mut Vec<TxFrame>,
     ) {
+        self.last = None;
         if parsed.protocol != protocol::TCP && parsed.fragment == Fragment::Whole {
             out.push(alone(eth, packet, 0));
             return;
         }
         let key = FlowKey::of(parsed);
-        let Some(candidate) = Candidate::of(packet.bytes(), parsed) else {
+        let end = parsed.end as usize;
+        let Some(candidate) = Candidate::of(packet.bytes(), parsed, end) else {
             self.finish_related(&key, parsed.fragment, out);
             out.push(alone(eth, packet, 0));
             return;
         };
         if let Some(at) = self.flows.iter().position(|flow| flow.key == key) {
-            let flow = &mut self.flows[at];
-            if flow.continues(eth, &candidate, self.max_bytes) {
+            if self.flows[at].continues(eth, &candidate, self.max_bytes) {
                 let facts = candidate.facts;
-                let complete = facts.ends() || facts.len < flow.size;
-                flow.extend(packet, facts);
-                if complete {
-                    out.push(self.flows.remove(at).finish());
-                }
+                self.extend(at, packet, facts, out);
                 return;
             }
             out.push(self.flows.remove(at).finish());
@@ -81,11 +81,47 @@ impl Coalescer {
         if self.flows.len() == MAX_FLOWS {
             out.push(self.flows.remove(0).finish());
         }
+        self.last = Some(self.flows.len());
         self.flows.push(flow);
+    }
+
+    /// As [`Coalescer::push`], where addresses, ports and the kinds of headers are those of the
+    /// packet that was pushed last, and `parsed` is of one of those before; the end of `packet` is
+    /// its own.
+    pub fn push_next(
+        &mut self,
+        eth: &[u8; Ethernet::LEN],
+        packet: Slice,
+        parsed: &Parsed,
+        out: &mut Vec<TxFrame>,
+    ) {
+        let end = packet.len();
+        if let Some(at) = self.last
+            && let Some(candidate) = Candidate::of(packet.bytes(), parsed, end)
+            && self.flows[at].continues(eth, &candidate, self.max_bytes)
+        {
+            let facts = candidate.facts;
+            self.extend(at, packet, facts, out);
+            return;
+        }
+        let end = end as u32;
+        self.push(eth, packet, &Parsed { end, ..*parsed }, out);
+    }
+
+    /// Joins a packet to a flow that it continues.
+    fn extend(&mut self, at: usize, packet: Slice, facts: Facts, out: &mut Vec<TxFrame>) {
+        let flow = &mut self.flows[at];
+        let complete = facts.ends() || facts.len < flow.size;
+        flow.extend(packet, facts);
+        self.last = (!complete).then_some(at);
+        if complete {
+            out.push(self.flows.remove(at).finish());
+        }
     }
 
     /// Ends the batch: all that is open goes to `out`, the oldest flow first.
     pub fn flush(&mut self, out: &mut Vec<TxFrame>) {
+        self.last = None;
         out.extend(self.flows.drain(..).map(Flow::finish));
     }
 
@@ -152,15 +188,15 @@ impl Facts {
 
 impl<'a> Candidate<'a> {
     /// TCP data with ACK and at most ECE, PSH and FIN, no IPv4 options, no extension headers, and
-    /// right checksums.
-    fn of(bytes: &'a [u8], parsed: &Parsed) -> Option<Self> {
+    /// right checksums. It ends at `end`, whatever `parsed` says.
+    fn of(bytes: &'a [u8], parsed: &Parsed, end: usize) -> Option<Self> {
         let l4 = usize::from(parsed.l4);
         let plain = match parsed.net {
             Net::Ipv4 => l4 == Ipv4::LEN,
             Net::Ipv6 => l4 == Ipv6::LEN,
             Net::Arp | Net::Encapsulated(_) | Net::Other(_) => false,
         };
-        let (header, end) = (parsed.payload as usize, parsed.end as usize);
+        let header = parsed.payload as usize;
         if !plain
             || parsed.protocol != protocol::TCP
             || parsed.fragment != Fragment::Whole

@@ -182,11 +182,11 @@ pub fn parse_packet(packet: &[u8]) -> Result<Parsed, ParseError> {
 }
 
 impl Parsed {
-    /// What [`parse_packet`] makes of `bytes`, where that is as this, which it made of `before`, in
-    /// all but lengths: segments of one TCP flow in a row, whose headers need not be read again. None:
-    /// it may be anything, and is to be parsed.
+    /// The `end` that [`parse_packet`] finds in `bytes`, where all else is as in this, which it made
+    /// of `before`: segments of one TCP flow, whose headers need not be read again. None: it may be
+    /// anything, and is to be parsed.
     #[must_use]
-    pub fn of_next(&self, before: &[u8], bytes: &[u8]) -> Option<Self> {
+    pub fn end_of_next(&self, before: &[u8], bytes: &[u8]) -> Option<u32> {
         if self.l3 != 0 || self.protocol != protocol::TCP || self.fragment != Fragment::Whole {
             return None;
         }
@@ -208,10 +208,7 @@ impl Parsed {
         };
         let same_transport = same(l4, l4 + 4) && same(l4 + Tcp::OFFSET, l4 + Tcp::OFFSET + 1);
         let fits = (payload..=bytes.len()).contains(&end);
-        (same_network && same_transport && fits).then_some(Self {
-            end: end as u32,
-            ..*self
-        })
+        (same_network && same_transport && fits).then_some(end as u32)
     }
 }
 
