@@ -218,6 +218,8 @@ def test_changes_say_nothing_and_do_it(esprit: object, tmp_path: Path) -> None:
         ("engine", "fault", "eth1-asic", "late", "50"),
         ("engine", "reset", "eth1-asic"),
         ("engine", "remove", "cores"),
+        ("engine", "remove", "eth1-asic"),
+        ("engine", "add", "own", "--member", "eth1", "kind=asic", "rate=25G"),
         ("sa", "add", str(sa)),
         ("policy", "add", str(policy), "--before", "p"),
         (
@@ -249,7 +251,7 @@ def test_changes_say_nothing_and_do_it(esprit: object, tmp_path: Path) -> None:
     (team,) = json.loads(esprit("team", "show", "-j").out)
     assert team["mode"] == "balance-alb"
     assert [(m["ifname"], m["priority"], m["engine"]) for m in team["members"]] == [
-        ("eth1", 0, "eth1-asic"),
+        ("eth1", 0, "own"),
         ("eth3", 4, "eth3-asic"),
     ]
 
@@ -271,6 +273,8 @@ def test_errors_are_one_line_with_object_and_remedy(esprit: object, tmp_path: Pa
         (("engine", "fault", "eth1-asic", "sing"), 14, "fault sing"),
         (("engine", "add", "x", "cpu"), 14, "KEY=VALUE"),
         (("engine", "add", "x", "kind=gpu"), 3, "kind"),
+        (("engine", "add", "x", "--member", "eth1", "kind=asic"), 13, "remove eth1-asic"),
+        (("engine", "add", "x", "--member", "eth2", "kind=cpu"), 3, "no device"),
         (("sa", "add", str(tmp_path / "none")), 3, "none"),
         (("sa", "add", str(wrong)), 3, "TOML"),
         (("sa", "add", str(two)), 14, "more than one sa"),

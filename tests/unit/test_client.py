@@ -99,6 +99,8 @@ async def test_changes_reach_the_team(served: tuple[RunningTeam, EventBus]) -> N
         await team.engines["eth1-asic"].fault("hang")
         await team.engines["eth1-asic"].reset()
         await team.engines["cores"].remove()
+        await team.engines["eth1-asic"].remove()
+        await team.add_engine({"kind": "asic", "rate": "25G"}, member="eth1")
         await team.sas["out"].replace(SA)
         await team.add_policy(POLICY, before="p")
         await team.policies["p"].replace({**POLICY, "name": "q", "action": "discard"})

@@ -359,11 +359,14 @@ def engine_add(
         list[str],
         typer.Argument(metavar="KEY=VALUE...", help="As [[engine]] has them: kind=cpu threads=2"),
     ],
+    member: Annotated[
+        str | None, typer.Option(help="The member whose own it is; else it belongs to none.")
+    ] = None,
     team: TeamName = None,
 ) -> None:
-    """Add an engine that belongs to no member; it is tested first."""
+    """Add an engine to the running team's pool; it is tested first."""
     table = {"name": name, **tables.pairs(keys)}
-    _with(team, lambda connected: connected.add_engine(table))
+    _with(team, lambda connected: connected.add_engine(table, member=member))
 
 
 @engine_app.command("remove")

@@ -109,12 +109,13 @@ def member(table: MemberTable) -> MemberSpec:
         carry=table.carry,
         weight=table.weight,
         foreign_mac=table.foreign_mac,
-        engine=(
-            None
-            if table.engine is None
-            else engine(table.engine, name=f"{table.interface}-{table.engine.kind}")
-        ),
+        engine=None if table.engine is None else own_engine(table.engine, table.interface),
     )
+
+
+def own_engine(table: EngineTable, interface: str) -> EngineSpec:
+    """A member's own engine, which may leave out its name."""
+    return engine(table, name=f"{interface}-{table.kind}")
 
 
 def engine(table: EngineTable, *, name: str = "") -> EngineSpec:

@@ -131,6 +131,7 @@ class View:
         own = self._snapshot["teams"].get(team.id)
         known = team.state.member(member.id)
         up = seen is not None and seen["up"]
+        engine = team.host.engine_of(member.id)
         receiver = own["receiver"] if own is not None else None
         operstate: Literal["UP", "DOWN"] = "UP" if up else "DOWN"
         return {
@@ -145,7 +146,7 @@ class View:
             "carry": member.spec.carry,
             "latched": seen is not None and seen["latched"] is not None,
             "priority": member.spec.priority,
-            "engine": member.engine,
+            "engine": None if engine is None else engine.spec.name,
             "stats64": {"rx": dict_of(seen and seen["rx"]), "tx": dict_of(seen and seen["tx"])},
             "rcvbuf": member.rcvbuf,
             "queued": seen["queued"] if seen is not None else 0,
