@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Snapshot,
         TeamAdded,
         TeamSpec,
+        Transfer,
     )
 
 
@@ -272,6 +273,7 @@ class FakePlane:
 
     def _verified(self, spec: "EngineSpec") -> "EngineVerified":
         failing = self.failing.get(spec["name"], [])
+        no_way: Transfer = {"ns_per_job": 0, "ns_per_byte": 0.0}
         algorithms = spec.get("algorithms", ["aes-128-gcm-16", "aes-256-gcm-16"])
         pairs: list[tuple[str, Literal["seal", "open"]]] = [
             (algorithm, direction) for algorithm in algorithms for direction in (SEAL, OPEN)
@@ -288,18 +290,18 @@ class FakePlane:
                 "primary": spec.get("primary", True),
                 "secondary": spec.get("secondary", True),
                 "algorithms": algorithms,
-                "esn": True,
-                "max_replay_window": 8192,
+                "esn": spec.get("esn", True),
+                "max_replay_window": spec.get("max_replay_window", 8192),
                 "synchronous": False,
                 "sa_slots": None,
                 "key_install_ns": 5_000,
                 "keys_survive_reset": False,
                 "memory_bytes": None,
                 "queue_ns": 5_000_000,
-                "queue_jobs": 4096,
+                "queue_jobs": spec.get("queue_jobs", 1024),
                 "parallel": 1,
-                "patience_ns": 2_000_000,
-                "transfer": {"ns_per_job": 0, "ns_per_byte": 0.0},
+                "patience_ns": spec.get("patience_ns", 2_000_000),
+                "transfer": spec.get("transfer", no_way),
             },
             "rates": [
                 {

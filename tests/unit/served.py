@@ -27,7 +27,14 @@ name = "team0"
 address = "10.0.0.1/24"
 [[member]]
 interface = "eth1"
-engine = { kind = "asic", rate = "10G" }
+[member.engine]
+kind = "asic"
+rate = "10G"
+coalesce = "50us"
+transfer = "2us"
+transfer_rate = "64G"
+esn = false
+max_replay_window = 128
 [[member]]
 interface = "eth2"
 [[engine]]

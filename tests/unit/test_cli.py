@@ -89,6 +89,10 @@ def test_show_names_what_people_look_for(esprit: object) -> None:
     assert "checked 0 jobs, canaries 2, second looks 1, wrong 0" in said
     rows = [line.split() for line in said.splitlines()]
     assert ["aes-128-gcm-16", "open", "passed"] in rows
+    said = esprit("engine", "show", "eth1-asic").out
+    assert "takes ahead 5000 us, 1024 jobs, the host's memory; hung if late by 2000 us" in said
+    assert "others' jobs on the way 2 us + 0.125 ns/B; esn no; replay window up to 128" in said
+    assert "completions gathered 50 us" in said
     assert "aes-128-gcm-16" in esprit("sa", "show").out
     assert "[built in]" in esprit("policy", "show").out
     assert "esp-hw-offload: off [fixed]" in esprit("features").out

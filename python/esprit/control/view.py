@@ -212,6 +212,17 @@ class View:
             "inline": told["inline"],
             "primary_use": told["primary"],
             "secondary_use": told["secondary"],
+            "esn": told["esn"],
+            "max_replay_window": told["max_replay_window"],
+            "queue_ns": told["queue_ns"],
+            "queue_jobs": told["queue_jobs"],
+            "memory": told["memory_bytes"],
+            "sa_slots": told["sa_slots"],
+            "key_install_ns": told["key_install_ns"],
+            "transfer": told["transfer"],
+            "patience_ns": told["patience_ns"],
+            # It is part of the latency that was measured, so the data plane does not ask for it.
+            "coalesce_ns": engine.spec.coalesce_ns or 0,
             "latency_ns": engine.latency_ns,
             "rates": [
                 {
