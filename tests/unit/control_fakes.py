@@ -530,8 +530,11 @@ class FakeSystem:
     async def _listing(self) -> str:
         return " ".join(sorted(self.shut))
 
-    def _features(self, interface: str) -> dict[str, tuple[bool, bool]]:
-        return {name: (on, True) for name, on in self.offloads.get(interface, {}).items()}
+    def _features(self, interface: str) -> dict[str, ethtool.Offload]:
+        return {
+            name: ethtool.Offload(advertised=True, active=on, changeable=True)
+            for name, on in self.offloads.get(interface, {}).items()
+        }
 
     def _set_feature(self, interface: str, name: str, *, on: bool) -> None:
         self._change(f"feature {interface} {name} {on}")

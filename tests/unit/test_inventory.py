@@ -131,7 +131,7 @@ class Asked:
             "rx-fcs": Column(advertised=True, accepted=True),
         }
 
-    async def speed(self, interface: str) -> int | None:
+    def speed(self, interface: str) -> int | None:
         return 10_000
 
 
