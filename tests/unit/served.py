@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar, cast
 
-from tests.unit.control_fakes import FakePlane, FakeSystem
+from tests.unit.fake_plane import FakePlane
+from tests.unit.fake_system import FakeSystem
 
 from esprit import config
 from esprit.control.host import Host, Keys

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.control_fakes import FakeSystem
+from tests.unit.fake_system import FakeSystem
 from tests.unit.served import serving_in_a_thread
 
 from esprit.cli import main
@@ -18,16 +18,12 @@ from esprit.errors import BadRequest
 @pytest.fixture
 def run_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("ESPRIT_RUN", str(tmp_path / "run"))
-    monkeypatch.delenv("SSH_CONNECTION", raising=False)
     return tmp_path
 
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch, run_folder: Path) -> Iterator[None]:
-    system = FakeSystem()
-    for name in ("eth1", "eth2", "eth3"):
-        system.add_link(name)
-    system.patch(monkeypatch)
+    system = FakeSystem.plugged(monkeypatch, "eth1", "eth2", "eth3")
     with serving_in_a_thread(system, run_folder):
         yield
 

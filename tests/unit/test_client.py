@@ -8,7 +8,7 @@ from types import ModuleType
 
 import httpx
 import pytest
-from tests.unit.control_fakes import FakeSystem
+from tests.unit.fake_system import FakeSystem
 from tests.unit.served import serving
 
 import esprit
@@ -44,11 +44,7 @@ async def served(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> AsyncIterator[tuple[RunningTeam, EventBus]]:
     monkeypatch.setenv("ESPRIT_RUN", str(tmp_path / "run"))
-    monkeypatch.delenv("SSH_CONNECTION", raising=False)
-    system = FakeSystem()
-    for name in ("eth1", "eth2", "eth3"):
-        system.add_link(name)
-    system.patch(monkeypatch)
+    system = FakeSystem.plugged(monkeypatch, "eth1", "eth2", "eth3")
     async with serving(system, tmp_path) as found:
         yield found
 
