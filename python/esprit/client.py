@@ -345,9 +345,15 @@ class Team:
         """Add a member, as a ``[[member]]`` of the config describes it."""
         await self._api.post("members" + ("?force=1" if force else ""), member)
 
-    async def add_engine(self, engine: Json) -> None:
-        """Add an engine that belongs to no member, as an ``[[engine]]`` describes it."""
-        await self._api.post("engines", engine)
+    async def add_engine(self, engine: Json, *, member: str | None = None) -> None:
+        """Add an engine, as an ``[[engine]]`` describes it; it is tested first.
+
+        Args:
+            engine: its table; one of a member may leave out the name, as in the config.
+            member: the member whose own it is; none: it belongs to no member.
+        """
+        query = "" if member is None else f"?member={quote(member, safe='')}"
+        await self._api.post("engines" + query, engine)
 
     async def add_sa(self, sa: Json) -> None:
         """Add a security association, as an ``[[sa]]`` describes it."""

@@ -8,7 +8,8 @@ from typing import cast
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.unit.control_bench import Bench
-from tests.unit.control_fakes import FakePlane, FakeSystem
+from tests.unit.fake_plane import FakePlane
+from tests.unit.fake_system import FakeSystem
 
 from esprit.control.host import Host, Keys
 from esprit.control.netlink import Netlink
@@ -34,11 +35,7 @@ def anyio_backend() -> str:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bench]:
     monkeypatch.setenv("ESPRIT_RUN", str(tmp_path / "run"))
-    monkeypatch.delenv("SSH_CONNECTION", raising=False)
-    system = FakeSystem()
-    for name in ("eth1", "eth2", "eth3"):
-        system.add_link(name)
-    system.patch(monkeypatch)
+    system = FakeSystem.plugged(monkeypatch, "eth1", "eth2", "eth3")
     journal = Journal.open()
     plane = FakePlane(system)
     keys = Keys(tmp_path / "state")

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from tests.unit.control_fakes import FakePlane, FakeSystem
+from tests.unit.fake_plane import FakePlane
+from tests.unit.fake_system import FakeSystem
 
 from esprit import config
 from esprit.control.host import Host

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar, cast
 
-from tests.unit.control_fakes import FakePlane, FakeSystem
+from tests.unit.fake_plane import FakePlane
+from tests.unit.fake_system import FakeSystem
 
 from esprit import config
 from esprit.control.host import Host, Keys
@@ -27,7 +28,14 @@ name = "team0"
 address = "10.0.0.1/24"
 [[member]]
 interface = "eth1"
-engine = { kind = "asic", rate = "10G" }
+[member.engine]
+kind = "asic"
+rate = "10G"
+coalesce = "50us"
+transfer = "2us"
+transfer_rate = "64G"
+esn = false
+max_replay_window = 128
 [[member]]
 interface = "eth2"
 [[engine]]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.control_fakes import FakeSystem
+from tests.unit.fake_system import FakeSystem
 from tests.unit.served import serving_in_a_thread
 
 from esprit.cli import main
@@ -18,16 +18,12 @@ from esprit.errors import BadRequest
 @pytest.fixture
 def run_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("ESPRIT_RUN", str(tmp_path / "run"))
-    monkeypatch.delenv("SSH_CONNECTION", raising=False)
     return tmp_path
 
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch, run_folder: Path) -> Iterator[None]:
-    system = FakeSystem()
-    for name in ("eth1", "eth2", "eth3"):
-        system.add_link(name)
-    system.patch(monkeypatch)
+    system = FakeSystem.plugged(monkeypatch, "eth1", "eth2", "eth3")
     with serving_in_a_thread(system, run_folder):
         yield
 
@@ -89,6 +85,10 @@ def test_show_names_what_people_look_for(esprit: object) -> None:
     assert "checked 0 jobs, canaries 2, second looks 1, wrong 0" in said
     rows = [line.split() for line in said.splitlines()]
     assert ["aes-128-gcm-16", "open", "passed"] in rows
+    said = esprit("engine", "show", "eth1-asic").out
+    assert "takes ahead 5000 us, 1024 jobs, the host's memory; hung if late by 2000 us" in said
+    assert "others' jobs on the way 2 us + 0.125 ns/B; esn no; replay window up to 128" in said
+    assert "completions gathered 50 us" in said
     assert "aes-128-gcm-16" in esprit("sa", "show").out
     assert "[built in]" in esprit("policy", "show").out
     assert "esp-hw-offload: off [fixed]" in esprit("features").out
@@ -218,6 +218,8 @@ def test_changes_say_nothing_and_do_it(esprit: object, tmp_path: Path) -> None:
         ("engine", "fault", "eth1-asic", "late", "50"),
         ("engine", "reset", "eth1-asic"),
         ("engine", "remove", "cores"),
+        ("engine", "remove", "eth1-asic"),
+        ("engine", "add", "own", "--member", "eth1", "kind=asic", "rate=25G"),
         ("sa", "add", str(sa)),
         ("policy", "add", str(policy), "--before", "p"),
         (
@@ -249,7 +251,7 @@ def test_changes_say_nothing_and_do_it(esprit: object, tmp_path: Path) -> None:
     (team,) = json.loads(esprit("team", "show", "-j").out)
     assert team["mode"] == "balance-alb"
     assert [(m["ifname"], m["priority"], m["engine"]) for m in team["members"]] == [
-        ("eth1", 0, "eth1-asic"),
+        ("eth1", 0, "own"),
         ("eth3", 4, "eth3-asic"),
     ]
 
@@ -271,6 +273,8 @@ def test_errors_are_one_line_with_object_and_remedy(esprit: object, tmp_path: Pa
         (("engine", "fault", "eth1-asic", "sing"), 14, "fault sing"),
         (("engine", "add", "x", "cpu"), 14, "KEY=VALUE"),
         (("engine", "add", "x", "kind=gpu"), 3, "kind"),
+        (("engine", "add", "x", "--member", "eth1", "kind=asic"), 13, "remove eth1-asic"),
+        (("engine", "add", "x", "--member", "eth2", "kind=cpu"), 3, "no device"),
         (("sa", "add", str(tmp_path / "none")), 3, "none"),
         (("sa", "add", str(wrong)), 3, "TOML"),
         (("sa", "add", str(two)), 14, "more than one sa"),

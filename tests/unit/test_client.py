@@ -8,7 +8,7 @@ from types import ModuleType
 
 import httpx
 import pytest
-from tests.unit.control_fakes import FakeSystem
+from tests.unit.fake_system import FakeSystem
 from tests.unit.served import serving
 
 import esprit
@@ -44,11 +44,7 @@ async def served(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> AsyncIterator[tuple[RunningTeam, EventBus]]:
     monkeypatch.setenv("ESPRIT_RUN", str(tmp_path / "run"))
-    monkeypatch.delenv("SSH_CONNECTION", raising=False)
-    system = FakeSystem()
-    for name in ("eth1", "eth2", "eth3"):
-        system.add_link(name)
-    system.patch(monkeypatch)
+    system = FakeSystem.plugged(monkeypatch, "eth1", "eth2", "eth3")
     async with serving(system, tmp_path) as found:
         yield found
 
@@ -99,6 +95,8 @@ async def test_changes_reach_the_team(served: tuple[RunningTeam, EventBus]) -> N
         await team.engines["eth1-asic"].fault("hang")
         await team.engines["eth1-asic"].reset()
         await team.engines["cores"].remove()
+        await team.engines["eth1-asic"].remove()
+        await team.add_engine({"kind": "asic", "rate": "25G"}, member="eth1")
         await team.sas["out"].replace(SA)
         await team.add_policy(POLICY, before="p")
         await team.policies["p"].replace({**POLICY, "name": "q", "action": "discard"})

@@ -148,6 +148,26 @@ def test_somebody_can_encrypt_for_every_member_that_carries() -> None:
     assert "no engine does aes-128-gcm-16 for it" in line
 
 
+def test_an_engine_does_nothing_for_an_association_that_needs_what_it_lacks() -> None:
+    short = member("eth1", 'engine = { kind = "asic", esn = false, max_replay_window = 1024 }')
+    wide = "replay_window = 2048"
+    for extra, direction, lacks in (
+        ("esn = true", "out", " with extended sequence numbers"),
+        (wide, "in", " with a replay window of 2048"),
+        (
+            f"esn = true\n{wide}",
+            "in",
+            " with extended sequence numbers and a replay window of 2048",
+        ),
+    ):
+        line = fault(short, policy(), sa("a", 1000, KEYS[0], extra, direction))
+        assert f"member eth1: no engine does aes-128-gcm-16{lacks} for it; " in line
+        # Processor cores do anything.
+        config.read(team(short, cpu(), policy(), sa("a", 1000, KEYS[0], extra, direction)))
+    for extra, direction in (("replay_window = 1024", "in"), (wide, "out")):
+        config.read(team(short, policy(), sa("a", 1000, KEYS[0], extra, direction)))
+
+
 def test_software_that_never_works_does_not_count() -> None:
     never = team(member("eth1"), cpu(), policy()).replace("mode =", 'software = "never"\nmode =')
     with pytest.raises(ConfigInvalid, match="no engine does anything"):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from tests.unit.control_fakes import FakeSystem
+from tests.unit.fake_system import FakeSystem
 
 from esprit.control.apply import Transaction, put_back
 from esprit.control.netlink import Netlink

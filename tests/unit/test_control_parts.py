@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.control_fakes import FakeSystem
+from tests.unit.fake_system import FakeSystem
 
 from esprit.control import checks
 from esprit.control.narrate import narrate

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-from tests.unit.control_fakes import FakePlane, FakeSystem
+from tests.unit.fake_plane import FakePlane
+from tests.unit.fake_system import FakeSystem
 from tests.unit.served import TEXT
 
 import esprit
@@ -27,10 +28,7 @@ class Stage:
     """Everything that a service touches, in memory."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.system = FakeSystem()
-        for name in ("eth1", "eth2", "eth3"):
-            self.system.add_link(name)
-        self.system.patch(monkeypatch)
+        self.system = FakeSystem.plugged(monkeypatch, "eth1", "eth2", "eth3")
         self.plane = FakePlane(self.system)
         self.news: asyncio.Queue[Change | Exception] = asyncio.Queue()
         self.ready = asyncio.Event()
@@ -72,7 +70,6 @@ async def _listened_to(service: Service) -> None:
 def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stage:
     monkeypatch.setenv("ESPRIT_RUN", str(tmp_path / "run"))
     monkeypatch.setenv("ESPRIT_STATE", str(tmp_path / "state"))
-    monkeypatch.delenv("SSH_CONNECTION", raising=False)
     return Stage(monkeypatch)
 
 

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.control_fakes import FakeSystem
+from tests.unit.fake_system import FakeSystem
 
 from esprit import inventory
 from esprit.cli import inventory as listing
@@ -131,7 +131,7 @@ class Asked:
             "rx-fcs": Column(advertised=True, accepted=True),
         }
 
-    async def speed(self, interface: str) -> int | None:
+    def speed(self, interface: str) -> int | None:
         return 10_000
 
 
@@ -210,12 +210,7 @@ def test_an_engine_that_fails_its_test_is_refuted_not_untested(
 
 @pytest.fixture
 def system(monkeypatch: pytest.MonkeyPatch) -> FakeSystem:
-    found = FakeSystem()
-    for name in ("eth1", "eth2"):
-        found.add_link(name)
-    found.patch(monkeypatch)
-    monkeypatch.delenv("SSH_CONNECTION", raising=False)
-    return found
+    return FakeSystem.plugged(monkeypatch, "eth1", "eth2")
 
 
 def look(system: FakeSystem, question: Question) -> list[inventory.Interface]:

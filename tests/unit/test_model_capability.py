@@ -13,12 +13,17 @@ from esprit.model import (
     TeamState,
     features,
 )
+from esprit.model.capability import Column
 from esprit.model.event import EngineReported, ForeignTried, LinkChanged, SettingsChanged
 from esprit.modes import decide
 
 BOTH = Capabilities(algorithms=("aes-128-gcm-16", "aes-256-gcm-16"))
 OLD = Capabilities(algorithms=("aes-128-gcm-16",), esn=False)
 INLINE = replace(BOTH, lookaside=False, inline=True)
+
+ON = Column(advertised=True, accepted=True)
+OFF = Column(advertised=True, accepted=False)
+LACKING = Column(advertised=False, accepted=False)
 
 
 def engine(number: int, member: int | None, has: Capabilities) -> EngineState:
@@ -110,13 +115,73 @@ def test_the_virtual_nic_s_offloads_are_backed_up_by_the_data_plane() -> None:
     found = listed(
         team(engine(11, 1, BOTH)),
         offloads=("csum", "tso4"),
-        members={1: {"tx-tcp-segmentation": True}, 2: {"tx-tcp-segmentation": False}},
+        members={1: {"tx-tcp-segmentation": ON}, 2: {"tx-tcp-segmentation": LACKING}},
     )
     tso = found["tx-tcp-segmentation"]
     assert (tso.on, tso.fixed) == (True, True)
     assert [(p.kind, p.name) for p in tso.providers] == [("host", "data plane"), ("member", "eth1")]
     assert not found["tx-udp-segmentation"].on
     assert "kernel" in found["tx-udp-segmentation"].reason
+
+
+def test_a_member_s_offload_that_is_off_stands_as_advertised() -> None:
+    state = team(engine(11, 1, BOTH))
+    known = {1: {"tx-tcp-segmentation": OFF}, 2: {"tx-tcp-segmentation": ON}}
+    tso = listed(state, offloads=("tso4",), members=known)["tx-tcp-segmentation"]
+    assert [(str(p), p.advertised, p.accepted, p.verified) for p in tso.providers] == [
+        ("data plane", True, True, None),
+        ("(eth1)", True, False, None),
+        ("eth2", True, True, None),
+    ]
+    # Nothing of it is used where the member does not carry, or the team has no such offload.
+    down = decide(state, LinkChanged(member=2, up=False, epoch=1)).state
+    tso = listed(down, offloads=("tso4",), members=known)["tx-tcp-segmentation"]
+    assert [str(p) for p in tso.providers] == ["data plane", "(eth1)", "(eth2)"]
+    tso = listed(state, members=known)["tx-tcp-segmentation"]
+    assert [str(p) for p in tso.providers] == ["(data plane)", "(eth1)", "(eth2)"]
+
+
+def test_a_member_has_checksums_by_either_of_the_kernel_s_names() -> None:
+    known = {1: {"tx-checksum-ip-generic": ON}, 2: {"tx-checksum-ipv4": ON}}
+    more = {2: {"tx-checksum-ipv4": ON, "tx-checksum-ipv6": ON, "tx-checksum-ip-generic": LACKING}}
+    state = team(engine(11, 1, BOTH))
+    name = "tx-checksum-ip-generic"
+    found = listed(state, offloads=("csum",), members=known)[name]
+    assert [str(p) for p in found.providers] == ["data plane", "eth1"], "one version is not enough"
+    found = listed(state, offloads=("csum",), members={**known, **more})[name]
+    assert [str(p) for p in found.providers] == ["data plane", "eth1", "eth2"]
+    half = {2: {"tx-checksum-ipv4": ON, "tx-checksum-ipv6": OFF}}
+    found = listed(state, offloads=("csum",), members=half)[name]
+    assert [str(p) for p in found.providers] == ["data plane", "(eth2)"]
+
+
+def test_what_is_received_is_checked_and_merged_by_the_data_plane_and_its_members() -> None:
+    known = {1: {"rx-checksum": ON, "rx-gro": OFF}, 2: {"rx-checksum": LACKING, "rx-gro": ON}}
+    found = listed(team(engine(11, 1, BOTH)), members=known)
+    for name, providers in (
+        ("rx-checksum", ["data plane", "eth1"]),
+        ("generic-receive-offload", ["data plane", "(eth1)", "eth2"]),
+    ):
+        assert (found[name].value, found[name].fixed) == ("on", True)
+        assert [str(p) for p in found[name].providers] == providers
+
+
+def test_esp_in_a_member_s_hardware_is_a_candidate_that_the_team_does_not_use() -> None:
+    known = {
+        1: {"esp-hw-offload": ON, "esp-tx-csum-hw-offload": OFF, "tx-esp-segmentation": LACKING},
+        2: {"esp-hw-offload": OFF},
+    }
+    found = listed(team(engine(11, 1, BOTH)), members=known)
+    for name, able in (
+        ("esp-hw-offload", ["(eth1)", "(eth2)"]),
+        ("esp-tx-csum-hw-offload", ["(eth1)"]),
+        ("tx-esp-segmentation", []),
+    ):
+        assert (found[name].value, found[name].fixed) == ("off", True)
+        assert [str(p) for p in found[name].providers] == able
+        assert not any(p.accepted for p in found[name].providers)
+        assert "no TAP device" in found[name].reason
+        assert ("leaves it unused" in found[name].reason) == bool(able)
 
 
 @pytest.mark.parametrize("state", [TeamState(id=0), team()])

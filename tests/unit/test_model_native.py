@@ -108,17 +108,26 @@ def test_engines() -> None:
         rate_bps=10**10,
         ns_per_packet=50,
         latency_ns=20_000,
+        coalesce_ns=50_000,
         queue_ns=5_000_000,
+        queue_jobs=64,
         memory=1 << 20,
         sa_slots=16,
         key_install_ns=5000,
+        transfer_ns=2000,
+        transfer_bps=64 * 10**9,
+        patience_ns=10_000_000,
+        esn=False,
+        max_replay_window=64,
         lookaside=False,
         inline=True,
         secondary=False,
     ).to_native(id=2, member=3)
     assert set(fits(asic, "EngineSpec")) == keys("EngineSpec")[1] - {"threads"}
+    assert asic["transfer"] == {"ns_per_job": 2000, "ns_per_byte": 0.125}
     short = EngineSpec(name="a", kind="asic").to_native(id=2, member=None)
     assert "rate_bps" not in short, "what is not said is the data plane's choice"
+    assert "transfer" not in short
 
 
 @pytest.fixture
@@ -147,6 +156,26 @@ def test_what_an_engine_is_admitted_with(plane: _native.DataPlane) -> None:
         assert sorted(asked) == sorted((r["algorithm"], r["direction"]) for r in found["rates"])
     (seen,) = plane.snapshot()["engines"].values()
     assert keys("EngineSnapshot")[1] <= set(seen)
+
+
+def test_what_an_engine_is_made_with_is_what_it_declares(plane: _native.DataPlane) -> None:
+    spec = EngineSpec(
+        name="asic",
+        kind="asic",
+        coalesce_ns=50_000,
+        queue_jobs=64,
+        transfer_ns=2000,
+        transfer_bps=64 * 10**9,
+        patience_ns=10_000_000,
+        esn=False,
+        max_replay_window=128,
+    )
+    found = plane.engine_add(spec.to_native(id=1, member=None))
+    told = found["capabilities"]
+    assert (told["queue_jobs"], told["patience_ns"]) == (64, 10_000_000)
+    assert (told["esn"], told["max_replay_window"]) == (False, 128)
+    assert told["transfer"] == {"ns_per_job": 2000, "ns_per_byte": 0.125}
+    assert min(rate["latency_ns"] for rate in found["rates"]) >= 50_000, "it was measured with it"
 
 
 def test_an_engine_that_was_refused_breaks_and_heals_outside_the_pool(

@@ -52,9 +52,11 @@ pub struct Capabilities {
     pub secondary: bool,
     /// What it can do, in both directions.
     pub algorithms: Vec<Algorithm>,
-    /// Extended sequence numbers (RFC 4304) in the additional data.
+    /// Extended sequence numbers (RFC 4304) in the additional data. Without, it is given no job of an
+    /// SA that has them.
     pub esn: bool,
-    /// The largest replay window it could keep itself; we keep ours in any case.
+    /// The largest replay window that it keeps. We keep ours in any case; but it would drop what lies
+    /// behind its own, so it opens nothing of an SA with a larger one.
     pub max_replay_window: u32,
     /// Keys that it holds at a time; none: as many as there are.
     pub sa_slots: Option<u32>,

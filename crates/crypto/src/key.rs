@@ -124,6 +124,15 @@ pub enum KeyError {
     Unusable(Algorithm),
 }
 
+/// What an SA asks of the engines that work with its key, besides the algorithm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Extended sequence numbers.
+    pub esn: bool,
+    /// A replay window as large as this; 0 where nothing is opened.
+    pub replay_window: u32,
+}
+
 /// The next [`AeadKey::id`]; 64 bits do not come round.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -134,6 +143,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// [`Wiped`](crate::wiped::Wiped)). No method gives anything of it away.
 pub struct AeadKey {
     algorithm: Algorithm,
+    needs: Needs,
     id: u64,
     cipher: Cipher,
 }
@@ -144,6 +154,14 @@ impl AeadKey {
     /// # Errors
     /// [`KeyError::Length`] where `bytes` are not [`Algorithm::key_len`] long.
     pub fn new(algorithm: Algorithm, bytes: &[u8]) -> Result<Arc<Self>, KeyError> {
+        Self::for_sa(algorithm, bytes, Needs::default())
+    }
+
+    /// The same for an SA, which may need what not every engine has.
+    ///
+    /// # Errors
+    /// As [`AeadKey::new`].
+    pub fn for_sa(algorithm: Algorithm, bytes: &[u8], needs: Needs) -> Result<Arc<Self>, KeyError> {
         if bytes.len() != algorithm.key_len() {
             return Err(KeyError::Length {
                 algorithm,
@@ -154,6 +172,7 @@ impl AeadKey {
         let cipher = Cipher::new(algorithm, bytes).ok_or(KeyError::Unusable(algorithm))?;
         Ok(Arc::new(Self {
             algorithm,
+            needs,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             cipher,
         }))
@@ -163,6 +182,12 @@ impl AeadKey {
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// What engines must have to work with it.
+    #[must_use]
+    pub const fn needs(&self) -> Needs {
+        self.needs
     }
 
     /// Unique in this process: two keys made of the same bytes have two ids. Engines with
@@ -181,6 +206,7 @@ impl fmt::Debug for AeadKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             algorithm,
+            needs: _,
             id,
             cipher: _,
         } = self;

@@ -35,7 +35,7 @@ pub use engine::{Capabilities, Engine, Fault, Kind, Transfer, Wake};
 pub use grants::{APPLICATIONS, Class, EngineId, Grant, Grants};
 pub use health::Health;
 pub use job::{BadOp, Job, JobInput, MAX_OPS, Op, Shape};
-pub use key::{AeadKey, Algorithm, Direction, ICV_LEN, KeyError};
+pub use key::{AeadKey, Algorithm, Direction, ICV_LEN, KeyError, Needs};
 pub use placement::{Ask, Candidate, Placer, Verdict};
 pub use pool::{
     Done, EngineSnapshot, Found, LostReason, Pool, PoolEvent, QueueLevel, Queues, Reject, Request,

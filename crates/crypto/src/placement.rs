@@ -53,6 +53,8 @@ pub struct Ask {
     pub holders: SeatSet,
     /// Seats that have to give up another key for it.
     pub crowded: SeatSet,
+    /// Seats that lack what the SA of its key needs.
+    pub lacking: SeatSet,
     /// Seats that are out of the question.
     pub exclude: SeatSet,
     /// Seats that have no room for it, whatever they hold: others wait for that room.
@@ -87,6 +89,7 @@ impl Ask {
             application: false,
             holders: SeatSet::ALL,
             crowded: SeatSet::EMPTY,
+            lacking: SeatSet::EMPTY,
             exclude: SeatSet::EMPTY,
             closed: SeatSet::EMPTY,
         }

@@ -29,6 +29,7 @@ mod check;
 mod flights;
 mod journey;
 mod keys;
+mod limits;
 mod place;
 mod queue;
 mod report;
@@ -51,6 +52,7 @@ use crate::pool::audit::Auditor;
 use crate::pool::canary::Canaries;
 use crate::pool::flights::Flights;
 use crate::pool::keys::Keys;
+use crate::pool::limits::Limits;
 use crate::pool::place::WORKER_BYTES;
 use crate::pool::queue::Queue;
 use crate::pool::seat::Seat;
@@ -97,6 +99,8 @@ pub struct Pool {
     board: Board,
     /// Which keys they hold.
     keys: Keys,
+    /// What they lack that an SA may need.
+    limits: Limits,
     placer: Option<Box<dyn Placer>>,
     teams: Vec<Team>,
     flights: Flights,
@@ -131,6 +135,7 @@ impl Pool {
             places: BTreeMap::new(),
             board: Board::default(),
             keys: Keys::default(),
+            limits: Limits::default(),
             placer: None,
             teams: Vec::new(),
             flights: Flights::default(),
@@ -290,6 +295,7 @@ impl Pool {
             application: request.team == APPLICATIONS,
             holders: self.keys.holders(request.key.id()),
             crowded: self.keys.full(),
+            lacking: self.limits.lacking(request.key.needs()),
             exclude: SeatSet::EMPTY,
             closed: self.closed,
         }
@@ -368,6 +374,7 @@ impl Pool {
                 self.synchronous.insert(at);
             }
         }
+        self.limits = Limits::of(self.seats.iter().map(|seat| &seat.capabilities));
         self.spend(0);
         for team in &mut self.teams {
             team.lanes = compile(&self.places, &self.seats, &team.grants);

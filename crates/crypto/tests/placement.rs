@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use esprit_crypto::engines::asic_model::AsicSpec;
 use esprit_crypto::engines::cpu::CpuInline;
 use esprit_crypto::{
-    Algorithm, Ask, Candidate, Class, Direction, Done, EngineId, Fault, Grant, MAX_ENGINES,
-    MAX_OPS, Placer, Verdict,
+    AeadKey, Algorithm, Ask, Candidate, Class, Direction, Done, EngineId, Fault, Grant,
+    MAX_ENGINES, MAX_OPS, Needs, Placer, Reject, Verdict,
 };
 use support::{Lab, TEAM, WAITING, admitted, assert_done, device, key, sealing, secondary, slow};
 
@@ -352,4 +352,64 @@ fn an_engine_that_is_late_gets_little_more_before_it_counts_as_hung() {
     let health = lab.snapshot(1).health;
     assert_eq!(health, esprit_crypto::Health::Ok, "not yet hung");
     assert!((1..=4).contains(&given), "{given} of 90");
+}
+
+#[test]
+fn an_engine_gets_no_job_of_an_sa_that_needs_what_it_lacks() {
+    let short = AsicSpec {
+        esn: false,
+        ..AsicSpec::default()
+    };
+    let narrow = AsicSpec {
+        max_replay_window: 1024,
+        ..AsicSpec::default()
+    };
+    // The slow one has everything; it is the dearest of the three.
+    let mut lab = Lab::with_devices(&[short.clone(), narrow.clone(), slow()]);
+    for (needs, able) in [
+        (Needs::default(), [true, true, true]),
+        (needs(true, 0), [false, true, true]),
+        (needs(false, 1024), [true, true, true]),
+        (needs(false, 1025), [true, false, true]),
+        (needs(true, 8192), [false, false, true]),
+    ] {
+        let key = AeadKey::for_sa(ALGORITHM, &[1; 16], needs).unwrap();
+        let asked = lab.pool.with_key(&ask(&lab, None), &key);
+        let said: Vec<bool> = verdicts(&lab, &asked)
+            .into_iter()
+            .map(|(_, _, verdict)| verdict != Verdict::NotAble)
+            .collect();
+        assert_eq!(said, able, "{needs:?}");
+        // More than the first of them would do before the others are cheaper.
+        for number in 0..30 {
+            let task = sealing(&key, &lab.buffers, number * 8, &[1000; 8]);
+            let (_, engine) = lab.submit(&task).unwrap();
+            assert!(
+                engine != WAITING && able[engine.0 as usize - 1],
+                "{needs:?}"
+            );
+        }
+        lab.run_for_ms(10);
+    }
+    // Where the one that has it all fails, its job waits and goes to neither of the others.
+    let key = AeadKey::for_sa(ALGORITHM, &[1; 16], needs(true, 8192)).unwrap();
+    let jobs = |lab: &Lab| -> Vec<u64> {
+        let all = lab.pool.snapshot(lab.now);
+        all[..2].iter().map(|at| at.counters.jobs).collect()
+    };
+    let before = jobs(&lab);
+    lab.pool.inject(EngineId(3), Fault::Die);
+    let task = sealing(&key, &lab.buffers, 300, &[1000]);
+    lab.submit(&task).unwrap();
+    lab.done.clear();
+    lab.run_for_ms(100);
+    assert!(lab.done.is_empty() && jobs(&lab) == before);
+    // A member's own engine that lacks it is no primary use.
+    lab.grant(vec![own(1, 11), secondary(2)]);
+    let refused = lab.submit_for(&task, Some(11)).unwrap_err();
+    assert_eq!(refused, Reject::NoEngine);
+}
+
+fn needs(esn: bool, replay_window: u32) -> Needs {
+    Needs { esn, replay_window }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use esprit_crypto::{AeadKey, EngineId};
+use esprit_crypto::{AeadKey, EngineId, Needs};
 use esprit_ipsec::replay::ReplayWindow;
-use esprit_ipsec::sad::{InboundSad, SaSpec};
+use esprit_ipsec::sad::{Direction, InboundSad, SaSpec};
 use esprit_ipsec::seq::SeqAllocator;
 use esprit_packet::Buf;
 
@@ -19,6 +19,18 @@ use crate::verdict::Drops;
 /// Jobs of one SA between acceptance and release at most. Engines' queues are bounded in time
 /// (5 ms), so this is reached only where one engine holds up the order while others run ahead.
 pub const IN_FLIGHT: usize = 4096;
+
+/// What an SA asks of engines: its key is made with it.
+#[must_use]
+pub const fn needs(spec: &SaSpec) -> Needs {
+    Needs {
+        esn: spec.esn,
+        replay_window: match spec.direction {
+            Direction::Out => 0,
+            Direction::In => spec.replay_window,
+        },
+    }
+}
 
 /// A job that is done: the bytes, and what was known about it when it was submitted.
 #[derive(Debug)]

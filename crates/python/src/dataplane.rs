@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use esprit_crypto::{AeadKey, Algorithm, Engine, EngineId, Grants, Wake};
+use esprit_datapath::sa::needs;
 use esprit_datapath::{
     Answer, Command, EventFd, Events, Flow, Mac, MemberSpec, Plan, PolicyWithSas, ProbeKey, Taken,
     TeamSpec, Worker, WorkerThread,
@@ -423,7 +424,7 @@ impl DataPlane {
                 )));
             }
         };
-        let key = AeadKey::new(algorithm, cipher)
+        let key = AeadKey::for_sa(algorithm, cipher, needs(&spec))
             .map_err(|error| NativeError::Value(format!("SA {}: {error}", spec.id)))?;
         self.call(py, Command::SaAdd(Box::new(spec), key, salt))
             .map(drop)

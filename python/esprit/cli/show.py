@@ -1,6 +1,6 @@
 """The tables that ``show`` prints for people. ``-j`` prints the resource itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from esprit.cli import render
 from esprit.cli.explain import columns
@@ -137,6 +137,8 @@ def engine(one: EngineResource) -> None:
     """Print one engine: what :func:`engines` says, then its queue, its checks and its tests."""
     engines([one])
     print(f"    queue {one['outstanding']} jobs, {one['backlog_ns'] / 1000:.0f} us")
+    for line in _declared(one):
+        print(f"    {line}")
     print(
         f"    checked {one['checked']} jobs, canaries {one['canaries']}, "
         f"second looks {one['second_looks']}, wrong {one['wrong']}"
@@ -152,6 +154,23 @@ def engine(one: EngineResource) -> None:
             )
             for test in one["tests"]
         ),
+    )
+
+
+def _declared(one: EngineResource) -> Iterator[str]:
+    """What an engine says of itself, which decides what it is given."""
+    memory = "the host's memory" if one["memory"] is None else render.size(one["memory"])
+    yield (
+        f"takes ahead {one['queue_ns'] / 1000:g} us, {one['queue_jobs']} jobs, {memory}; "
+        f"hung if late by {one['patience_ns'] / 1000:g} us; "
+        f"completions gathered {one['coalesce_ns'] / 1000:g} us"
+    )
+    slots = "any number of keys" if one["sa_slots"] is None else f"{one['sa_slots']} keys"
+    way = one["transfer"]
+    yield (
+        f"{slots}, {one['key_install_ns'] / 1000:g} us to install; "
+        f"others' jobs on the way {way['ns_per_job'] / 1000:g} us + {way['ns_per_byte']:g} ns/B; "
+        f"esn {'yes' if one['esn'] else 'no'}; replay window up to {one['max_replay_window']}"
     )
 
 

@@ -109,12 +109,13 @@ def member(table: MemberTable) -> MemberSpec:
         carry=table.carry,
         weight=table.weight,
         foreign_mac=table.foreign_mac,
-        engine=(
-            None
-            if table.engine is None
-            else engine(table.engine, name=f"{table.interface}-{table.engine.kind}")
-        ),
+        engine=None if table.engine is None else own_engine(table.engine, table.interface),
     )
+
+
+def own_engine(table: EngineTable, interface: str) -> EngineSpec:
+    """A member's own engine, which may leave out its name."""
+    return engine(table, name=f"{interface}-{table.kind}")
 
 
 def engine(table: EngineTable, *, name: str = "") -> EngineSpec:
@@ -127,10 +128,17 @@ def engine(table: EngineTable, *, name: str = "") -> EngineSpec:
         rate_bps=table.rate,
         ns_per_packet=table.per_packet,
         latency_ns=table.latency,
+        coalesce_ns=table.coalesce,
         queue_ns=table.queue,
+        queue_jobs=table.queue_jobs,
         memory=table.memory,
         sa_slots=table.sa_slots,
         key_install_ns=table.key_install,
+        transfer_ns=table.transfer,
+        transfer_bps=table.transfer_rate,
+        patience_ns=table.patience,
+        esn=table.esn is not False,
+        max_replay_window=table.max_replay_window,
         algorithms=ALGORITHMS if table.algorithms is None else tuple(table.algorithms),
         lookaside=lookaside,
         inline=bool(table.inline),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from esprit.config.problems import Problem
 from esprit.model.security import Policy, SecurityAssociation
@@ -177,21 +178,51 @@ def _engines(config: TeamConfig) -> Iterator[Fault]:
     for member in config.members:
         if not member.carry:
             continue
-        for cipher in sorted({sa.cipher for sa in config.sas} or {""}):
-            if not any(_does(engine, cipher) for engine in (*shared, *_own(member))):
+        for need in sorted({_need(sa) for sa in config.sas} or {_ANYTHING}):
+            if not any(need.met_by(engine) for engine in (*shared, *_own(member))):
                 yield (
                     f"member {member.interface}",
-                    f"no engine does {cipher or 'anything'} for it;"
+                    f"no engine does {need} for it;"
                     ' add one, or set software = "overflow" and add [[engine]] kind = "cpu"',
                 )
 
 
+class _Need(NamedTuple):
+    """What an SA asks of an engine; ``window`` is 0 where nothing is opened."""
+
+    cipher: str
+    esn: bool
+    window: int
+
+    def met_by(self, engine: EngineSpec) -> bool:
+        """Whether an engine has all of it; processor cores do."""
+        if engine.kind == "cpu" or self == _ANYTHING:
+            return True
+        widest = engine.max_replay_window
+        return (
+            self.cipher in engine.algorithms
+            and (engine.esn or not self.esn)
+            and (widest is None or self.window <= widest)
+        )
+
+    def __str__(self) -> str:
+        parts = [self.cipher or "anything"]
+        if self.esn:
+            parts.append("extended sequence numbers")
+        if self.window:
+            parts.append(f"a replay window of {self.window}")
+        return " with ".join((parts[0], " and ".join(parts[1:]))) if parts[1:] else parts[0]
+
+
+_ANYTHING = _Need("", False, 0)
+
+
+def _need(sa: SecurityAssociation) -> _Need:
+    return _Need(sa.cipher, sa.esn, sa.replay_window if sa.direction == "in" else 0)
+
+
 def _own(member: MemberSpec) -> tuple[EngineSpec, ...]:
     return (member.engine,) if member.engine is not None and member.engine.primary else ()
-
-
-def _does(engine: EngineSpec, cipher: str) -> bool:
-    return not cipher or engine.kind == "cpu" or cipher in engine.algorithms
 
 
 def _overlap(earlier: TeamConfig, config: TeamConfig) -> Iterator[Fault]:

@@ -93,13 +93,26 @@ def settings(table: Mapping[str, object], *, source: str = "team") -> SettingsCh
     return build.settings(_one(SettingsTable, table, source, "settings"))
 
 
-def engine(table: Mapping[str, object], *, source: str = "engine") -> EngineSpec:
-    """Check one ``[[engine]]``, which belongs to no member, as a request brings it.
+def engine(
+    table: Mapping[str, object], *, member: str | None = None, source: str = "engine"
+) -> EngineSpec:
+    """Check one ``[[engine]]``, as a request brings it.
+
+    Args:
+        table: What it says.
+        member: The interface of the member whose own it is; None: it belongs to none.
+        source: For messages.
 
     Raises:
         ConfigInvalid: keys or values are wrong.
     """
-    found = build.engine(_one(EngineTable, table, source, "engine"))
+    asked = _one(EngineTable, table, source, "engine")
+    if member is not None:
+        if asked.kind == "cpu":
+            text = 'is no device of the member; leave the member out, or write "asic"'
+            raise _invalid([Problem(source=source, where="kind", text=text)])
+        return build.own_engine(asked, member)
+    found = build.engine(asked)
     if not found.name:
         raise _invalid([Problem(source=source, where="name", text="is missing; add it")])
     if not found.lookaside:

@@ -54,6 +54,12 @@ PROBE_MIN_NS = 1_000_000
 #: Delays up to an hour: what is longer is no delay but a decision for an operator.
 Delay = Annotated[Duration, Field(le=3_600_000_000_000)]
 
+#: The longest ring of a virtio device (virtio 1.2, section 2.7), and longer than those of NICs.
+QUEUE_JOBS_MAX = 32768
+
+#: An accepted job is given up after ten seconds; who waits longer never finds an engine hung.
+PATIENCE_MAX_NS = 10_000_000_000
+
 #: At 1 the active member's own traffic takes twice its time, which is no spare resource any more.
 Headroom = Annotated[float, Field(ge=0, le=1)]
 
@@ -61,10 +67,17 @@ _ASIC_KEYS = (
     "rate",
     "per_packet",
     "latency",
+    "coalesce",
     "queue",
+    "queue_jobs",
     "memory",
     "sa_slots",
     "key_install",
+    "transfer",
+    "transfer_rate",
+    "patience",
+    "esn",
+    "max_replay_window",
     "algorithms",
     "lookaside",
     "inline",
@@ -240,10 +253,28 @@ class EngineTable(Table):
     rate: Rate | None = Field(None, description="asic: bits per second")
     per_packet: Duration | None = Field(None, description="asic: time for each packet")
     latency: Duration | None = Field(None, description="asic: from the work to its completion")
+    coalesce: Delay | None = Field(None, description="asic: completions are gathered for so long")
     queue: Duration | None = Field(None, description="asic: work taken ahead of time")
+    queue_jobs: int | None = Field(
+        None, ge=1, le=QUEUE_JOBS_MAX, description="asic: jobs in flight"
+    )
     memory: Size | None = Field(None, description="asic: bytes in flight")
     sa_slots: int | None = Field(None, ge=1, le=1 << 24, description="asic: keys it holds")
     key_install: Duration | None = Field(None, description="asic: time to install a key")
+    transfer: Duration | None = Field(
+        None, description="asic: others' jobs on the way there and back"
+    )
+    transfer_rate: Rate | None = Field(None, description="asic: bits per second of that way")
+    patience: Annotated[Duration, Field(le=PATIENCE_MAX_NS)] | None = Field(
+        None, description="asic: so late at least is a job before it counts as hung"
+    )
+    esn: bool | None = Field(None, description="asic: takes extended sequence numbers")
+    max_replay_window: int | None = Field(
+        None,
+        ge=REPLAY_WINDOW_MIN,
+        le=REPLAY_WINDOW_MAX,
+        description="asic: the largest replay window that it keeps",
+    )
     algorithms: list[Literal["aes-128-gcm-16", "aes-256-gcm-16", "chacha20-poly1305"]] | None = (
         Field(None, min_length=1, description="asic: what it can do")
     )

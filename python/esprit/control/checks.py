@@ -52,8 +52,7 @@ async def check_member(
         from esprit.inventory.asking import Asking
         from esprit.inventory.rules import refusal
 
-        async with Asking() as asks:
-            refused = refusal(identify(link, asks), allow, deny)
+        refused = refusal(identify(link, Asking()), allow, deny)
         if refused is not None:
             raise InterfaceUnfit(
                 interface, refused, remedy="see `esprit inventory`, or change the team's rules"

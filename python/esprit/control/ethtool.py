@@ -1,4 +1,4 @@
-"""A member's receive offloads, through the ethtool ioctl.
+"""Which offloads a team wants of its members.
 
 LRO is off because its merged frames cannot be taken apart again. GRO is on because a veth
 or NIC that merges frames saves two thirds of the receive cost, and the virtio-net header
@@ -6,14 +6,9 @@ describes what it merged. UDP GRO forwarding does the same for ESP in UDP, which
 own sockets never asked for.
 """
 
-import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
+from esprit.inventory.ethtool import Offload, features, set_feature, speed
 
-from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool, NoSuchDevice
-
-#: SPEED_UNKNOWN of include/uapi/linux/ethtool.h, as the kernel's 32 bits have it.
-SPEED_UNKNOWN = 0xFFFFFFFF
+__all__ = ["MEMBER_FEATURES", "Offload", "features", "set_feature", "speed", "wanted_changes"]
 
 # Feature to the value that a member wants, in the order in which they are set.
 MEMBER_FEATURES: tuple[tuple[str, bool], ...] = (
@@ -21,45 +16,6 @@ MEMBER_FEATURES: tuple[tuple[str, bool], ...] = (
     ("rx-gro", True),
     ("rx-udp-gro-forwarding", True),
 )
-
-
-@contextmanager
-def _asking(interface: str) -> Iterator[IoctlEthtool]:
-    """An interface to be asked; what its driver does not know is an :class:`OSError` too."""
-    ethtool = IoctlEthtool(interface)
-    try:
-        yield ethtool
-    except NoSuchDevice as error:
-        raise OSError(errno.ENODEV, "No such device") from error
-    except EthtoolError as error:
-        raise OSError(errno.EOPNOTSUPP, "Operation not supported") from error
-    finally:
-        ethtool.close()
-
-
-def features(interface: str) -> dict[str, tuple[bool, bool]]:
-    """Each feature's name with whether it is on and whether it can be changed.
-
-    Raises:
-        OSError: the interface does not answer.
-    """
-    with _asking(interface) as ethtool:
-        found = ethtool.get_features()
-        return {
-            str(name): (bool(on), bool(changeable) and not found.is_never_changed(name))
-            for name, on, changeable, _, _ in found
-            if name
-        }
-
-
-def speed(interface: str) -> int | None:
-    """The link's speed in Mbit/s; none where the driver or the link does not say."""
-    try:
-        with _asking(interface) as ethtool:
-            found = int(ethtool.get_link_settings().speed)
-    except OSError:
-        return None
-    return found if 0 < found < SPEED_UNKNOWN else None
 
 
 def wanted_changes(interface: str) -> list[tuple[str, bool]]:
@@ -71,19 +27,5 @@ def wanted_changes(interface: str) -> list[tuple[str, bool]]:
     return [
         (name, value)
         for name, value in MEMBER_FEATURES
-        if name in present and present[name] == (not value, True)
+        if name in present and present[name].changeable and present[name].active != value
     ]
-
-
-def set_feature(interface: str, name: str, *, on: bool) -> None:
-    """Switch one feature.
-
-    Raises:
-        OSError: the interface is gone, or the driver refuses.
-    """
-    with _asking(interface) as ethtool:
-        found = ethtool.get_features()
-        if name not in found:
-            return
-        found.set_value(name, on)
-        ethtool.set_features(found)

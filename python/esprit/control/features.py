@@ -1,11 +1,12 @@
 """The feature list as the control API says it; what a feature is, is the model's business."""
 
 import contextlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from esprit.control import ethtool
 from esprit.daemon.resources import FeatureResource
-from esprit.model.capability import Feature
+from esprit.model.capability import Column, Feature
 from esprit.model.capability import features as of_team
 
 if TYPE_CHECKING:
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
 
 def features(team: "RunningTeam") -> list[FeatureResource]:
     """Every feature with its value, whether it is fixed, and who provides it."""
-    members: dict[int, dict[str, bool]] = {}
+    members: dict[int, Mapping[str, Column]] = {}
     for name, member in team.members.items():
         with contextlib.suppress(OSError):  # the interface is gone
-            members[member.id] = {key: on for key, (on, _) in ethtool.features(name).items()}
+            members[member.id] = {
+                key: Column(advertised=one.advertised, accepted=one.active)
+                for key, one in ethtool.features(name).items()
+            }
     return [_resource(one) for one in of_team(team.state, offloads=team.offloads, members=members)]
 
 

@@ -165,8 +165,12 @@ class Host:
         except KeyError:
             raise NotFound(f"engine {name}") from None
 
+    def engine_of(self, member: int) -> RunningEngine | None:
+        """A member's own engine, if it has one."""
+        return next((one for one in self._engines.values() if one.member == member), None)
+
     async def add_engine(self, spec: EngineSpec, *, team: str, member: int | None) -> RunningEngine:
-        """Make an engine, test it, and admit it to the pool.
+        """Make an engine, test it, and admit it to the pool: wholly, or not at all.
 
         Raises:
             Conflict: there is one of that name.
@@ -181,7 +185,12 @@ class Host:
         )
         engine = RunningEngine(number, spec, team, member, verified)
         self._engines[spec.name] = engine
-        self._tell(EngineJoined(engine=engine.state()))
+        try:
+            self._tell(EngineJoined(engine=engine.state()))
+        except BaseException:
+            # Some team's Plan may name it already.
+            self.remove_engine(spec.name)
+            raise
         return engine
 
     async def reset_engine(self, name: str) -> RunningEngine:

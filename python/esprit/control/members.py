@@ -30,7 +30,6 @@ class RunningMember:
     up: bool
     mark: Mark
     rcvbuf: int = 0
-    engine: str | None = None
 
     def state(self) -> MemberState:
         """What modes know of it when its port has just been opened."""

@@ -97,7 +97,7 @@ class Feature:
             present = ethtool.features(self.interface)
         except OSError:
             return False
-        return self.feature in present and present[self.feature][0] == self.on
+        return self.feature in present and present[self.feature].active == self.on
 
     async def undo(self, netlink: Netlink) -> None:
         """Switch it back."""

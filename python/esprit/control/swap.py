@@ -134,8 +134,11 @@ class Swaps:
             member = self._team.members.get(name)
             if member is None:
                 continue
+            # With the engine that it has now: an operator may have changed it since.
+            own = self._team.host.engine_of(member.id)
+            spec = replace(member.spec, engine=None if own is None else own.spec)
             await self._team.detach(member, gone=True)
-            self._absent[name] = Absent(member, member.spec)
+            self._absent[name] = Absent(member, spec)
             self._team.say("member-vanished", member=name)
 
     async def _rejoin(self, member: RunningMember, found: Link) -> None:
@@ -145,7 +148,6 @@ class Swaps:
         async with Transaction(team.host.netlink, team.host.journal, team.name) as transaction:
             opened = await membership.take(team.host, transaction, team.id, spec, member.id)
         self._vanished.pop(old, None)
-        opened.engine = member.engine
         if found.name != old:
             await self._renamed(old, found.name)
         team.members[found.name] = opened

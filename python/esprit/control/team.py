@@ -25,6 +25,7 @@ from esprit.control.upkeep import Upkeep
 from esprit.control.view import View
 from esprit.errors import (
     BadRequest,
+    Conflict,
     EngineRefused,
     NotFound,
     NoVerifiedEngine,
@@ -138,17 +139,16 @@ class RunningTeam:
             f"member {spec.interface}", lambda: _drop(self.members, spec.interface)
         )
         if spec.engine is not None:
-            member.engine = await self.admit(transaction, spec.engine, number)
+            await self.admit(transaction, spec.engine, number)
         self.know(MemberJoined(member=member.state()))
         if member.rcvbuf < membership.ENOUGH_RCVBUF:
             self.say("member-small-buffer", member=spec.interface, bytes=member.rcvbuf)
 
-    async def admit(self, transaction: Transaction, spec: EngineSpec, member: int | None) -> str:
-        """Test an engine and admit it to the pool; returns its name."""
+    async def admit(self, transaction: Transaction, spec: EngineSpec, member: int | None) -> None:
+        """Test an engine and admit it to the pool."""
         engine = await self.host.add_engine(spec, team=self.name, member=member)
         self._tell_tests(engine)
         transaction.on_failure(f"engine {spec.name}", lambda: self.host.remove_engine(spec.name))
-        return spec.name
 
     async def add_member(self, table: Table, *, force: bool) -> None:
         """Add a member to the running team, as a ``[[member]]`` describes it."""
@@ -185,9 +185,10 @@ class RunningTeam:
         self.apply(MemberLeft(member=member.id))
         # From here on nothing uses it: the worker has acknowledged a Plan without it.
         self.host.plane.member_remove(member.id)
-        if member.engine is not None:
-            self.host.remove_engine(member.engine)
-            self.upkeep.retests.forget(member.engine)
+        own = self.host.engine_of(member.id)
+        if own is not None:
+            self.host.remove_engine(own.spec.name)
+            self.upkeep.retests.forget(own.spec.name)
         del self.members[interface]
         self.host.give_back(interface)
         self.upkeep.members_changed()
@@ -231,20 +232,35 @@ class RunningTeam:
             self.upkeep.members_changed()
         self.say("settings", **{key: str(value) for key, value in table.items()})
 
-    async def add_engine(self, table: Table) -> RunningEngine:
-        """Add an engine that belongs to no member, as an ``[[engine]]`` describes it."""
-        spec = config.engine(table)
-        engine = await self.host.add_engine(spec, team=self.name, member=None)
-        self.say("engine-added", engine=spec.name)
+    async def add_engine(self, table: Table, *, member: str | None = None) -> RunningEngine:
+        """Add an engine, as an ``[[engine]]`` describes it, or a member's own one."""
+        spec = config.engine(table, member=member)
+        number = None if member is None else self._without_engine(member)
+        engine = await self.host.add_engine(spec, team=self.name, member=number)
+        self.say("engine-added", engine=spec.name, member=member)
         self._tell_tests(engine)
         return engine
+
+    def _without_engine(self, interface: str) -> int:
+        """The number of a member that may be given an engine of its own.
+
+        Raises:
+            NotFound: there is no such member.
+            Conflict: it has one.
+        """
+        number = self.member(interface).id
+        own = self.host.engine_of(number)
+        if own is not None:
+            raise Conflict(
+                f"member {interface}",
+                f"has engine {own.spec.name} already",
+                remedy=f"remove it first: esprit engine remove {own.spec.name}",
+            )
+        return number
 
     async def remove_engine(self, name: str) -> None:
         """Take an engine out of the pool; its jobs are done again elsewhere."""
         self.host.remove_engine(name)
-        for member in self.members.values():
-            if member.engine == name:
-                member.engine = None
         self.upkeep.retests.forget(name)
         self.say("engine-removed", engine=name)
 

@@ -131,6 +131,7 @@ class View:
         own = self._snapshot["teams"].get(team.id)
         known = team.state.member(member.id)
         up = seen is not None and seen["up"]
+        engine = team.host.engine_of(member.id)
         receiver = own["receiver"] if own is not None else None
         operstate: Literal["UP", "DOWN"] = "UP" if up else "DOWN"
         return {
@@ -145,7 +146,7 @@ class View:
             "carry": member.spec.carry,
             "latched": seen is not None and seen["latched"] is not None,
             "priority": member.spec.priority,
-            "engine": member.engine,
+            "engine": None if engine is None else engine.spec.name,
             "stats64": {"rx": dict_of(seen and seen["rx"]), "tx": dict_of(seen and seen["tx"])},
             "rcvbuf": member.rcvbuf,
             "queued": seen["queued"] if seen is not None else 0,
@@ -211,6 +212,17 @@ class View:
             "inline": told["inline"],
             "primary_use": told["primary"],
             "secondary_use": told["secondary"],
+            "esn": told["esn"],
+            "max_replay_window": told["max_replay_window"],
+            "queue_ns": told["queue_ns"],
+            "queue_jobs": told["queue_jobs"],
+            "memory": told["memory_bytes"],
+            "sa_slots": told["sa_slots"],
+            "key_install_ns": told["key_install_ns"],
+            "transfer": told["transfer"],
+            "patience_ns": told["patience_ns"],
+            # It is part of the latency that was measured, so the data plane does not ask for it.
+            "coalesce_ns": engine.spec.coalesce_ns or 0,
             "latency_ns": engine.latency_ns,
             "rates": [
                 {

@@ -13,7 +13,7 @@
 ``PUT /v1/members/{name}``   replace it: the new one in first; ``?force=1``
 ``DELETE /v1/members/{name}``
 ``GET /v1/engines``          also ``/v1/engines/{name}``
-``POST /v1/engines``         an ``[[engine]]`` of the config
+``POST /v1/engines``         an ``[[engine]]`` of the config; ``?member={name}``: its own
 ``DELETE /v1/engines/{name}``
 ``POST …/{name}/reset``      reset, test, admit again
 ``POST …/{name}/verify``     test as it is, admit again
@@ -172,7 +172,8 @@ class _Api:
 
     async def add_engine(self, request: Request) -> Response:
         body = await _body(request)
-        await self._locked(lambda: self._team.add_engine(body))
+        member = request.query_params.get("member")
+        await self._locked(lambda: self._team.add_engine(body, member=member))
         return JSONResponse(self._team.view().engines(), status_code=201)
 
     async def remove_engine(self, request: Request) -> Response:

@@ -86,11 +86,20 @@ class RateResource(TypedDict):
     ns_per_byte: float
 
 
+class TransferResource(TypedDict):
+    """The way of others' jobs to an engine and back."""
+
+    ns_per_job: int
+    ns_per_byte: float
+
+
 class EngineResource(TypedDict):
     """An engine. ``simulated`` is true of every ``asic``; ``outstanding`` jobs are in its queue.
 
-    ``evidence`` is what is known against it, ``since`` when that began and ``retest`` when it is
-    tested again, both in nanoseconds of the monotonic clock, none where there is nothing.
+    ``esn`` to ``coalesce_ns`` are what it declares of itself: of ``sa_slots`` (keys that it holds)
+    and ``memory`` (bytes in flight) none is no bound. ``evidence`` is what is known against it,
+    ``since`` when that began and ``retest`` when it is tested again, both in nanoseconds of the
+    monotonic clock, none where there is nothing.
     """
 
     name: str
@@ -103,6 +112,16 @@ class EngineResource(TypedDict):
     inline: bool
     primary_use: bool
     secondary_use: bool
+    esn: bool
+    max_replay_window: int
+    queue_ns: int
+    queue_jobs: int
+    memory: int | None
+    sa_slots: int | None
+    key_install_ns: int
+    transfer: TransferResource
+    patience_ns: int
+    coalesce_ns: int
     latency_ns: int
     rates: list[RateResource]
     tiers: dict[str, int | None]

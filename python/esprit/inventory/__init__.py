@@ -35,7 +35,7 @@ class Asks(Protocol):
     def features(self, interface: str) -> dict[str, Column]:
         """Every feature by its name."""
 
-    async def speed(self, interface: str) -> int | None:
+    def speed(self, interface: str) -> int | None:
         """Megabits per second."""
 
 
@@ -84,12 +84,12 @@ class Interface:
 async def interfaces(netlink: Netlink, question: Question | None = None) -> list[Interface]:
     """Every interface of this network namespace but the loopback."""
     wanted = question or Question()
-    async with Asking() as asks:
-        return [
-            await _look(netlink, link, asks, wanted)
-            for link in await netlink.links()
-            if not link.loopback
-        ]
+    asks = Asking()
+    return [
+        await _look(netlink, link, asks, wanted)
+        for link in await netlink.links()
+        if not link.loopback
+    ]
 
 
 async def _look(netlink: Netlink, link: Link, asks: Asks, wanted: Question) -> Interface:
@@ -106,7 +106,7 @@ async def _look(netlink: Netlink, link: Link, asks: Asks, wanted: Question) -> I
         mtu=link.mtu,
         up=link.up,
         carrier=link.carrier,
-        speed=await asks.speed(link.name),
+        speed=asks.speed(link.name),
         features=features,
         simulated=engine is not None and engine.simulated,
         refusal=why,

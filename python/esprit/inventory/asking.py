@@ -3,15 +3,10 @@
 import ctypes
 import fcntl
 import socket
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from pyroute2.ethtool.ioctl import IoctlEthtool
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.generic.ethtool import AsyncNlEthtool
-
+from esprit.inventory import ethtool
 from esprit.inventory.features import Column
 
 SYSFS: Final = Path("/sys/class/net")
@@ -20,9 +15,6 @@ SYSFS: Final = Path("/sys/class/net")
 _SIOCETHTOOL: Final = 0x8946
 _GDRVINFO: Final = 0x3
 _IFNAMSIZ: Final = 16
-
-# What SPEED_UNKNOWN is as an unsigned number; some drivers say 0 or 65535 while the link is down.
-_NO_SPEED: Final = (0, 0xFFFF, 0xFFFFFFFF)
 
 
 class _DrvInfo(ctypes.Structure):
@@ -55,28 +47,7 @@ class _IfReq(ctypes.Structure):
 
 
 class Asking:
-    """The sockets that questions about interfaces go by; ``async with`` opens and closes them."""
-
-    def __init__(self) -> None:
-        self._netlink: AsyncNlEthtool | None = None
-
-    async def __aenter__(self) -> Self:
-        netlink = AsyncNlEthtool()
-        # Kernels since 5.6 have the family; sysfs has the speed where one has not.
-        if await netlink.is_nlethtool_in_kernel():
-            self._netlink = netlink
-        else:
-            netlink.close()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._netlink is not None:
-            self._netlink.close()
+    """Answers from the kernel of this network namespace."""
 
     def driver(self, interface: str) -> dict[str, str]:
         """``driver``, ``firmware`` and ``bus``, as far as the driver says them."""
@@ -94,36 +65,17 @@ class Asking:
     def features(self, interface: str) -> dict[str, Column]:
         """Each feature of ``ethtool -k``: whether the driver has it, and whether it is on."""
         try:
-            ethtool = IoctlEthtool(interface)
+            found = ethtool.features(interface)
         except OSError:
             return {}
-        try:
-            found = ethtool.get_features()
-            return {
-                str(name): Column(
-                    # What is on and cannot be switched is there all the same.
-                    advertised=bool(found.is_available(name) or found.is_active(name)),
-                    accepted=bool(found.is_active(name)),
-                )
-                for name in found.keys()  # noqa: SIM118 - iteration gives more than keys
-                if name
-            }
-        except OSError:
-            return {}
-        finally:
-            ethtool.close()
+        return {
+            name: Column(advertised=one.advertised, accepted=one.active)
+            for name, one in found.items()
+        }
 
-    async def speed(self, interface: str) -> int | None:
+    def speed(self, interface: str) -> int | None:
         """Megabits per second; None where the link does not say."""
-        if self._netlink is None:
-            text = read(SYSFS / interface / "speed")
-            return int(text) if text is not None and text.isdecimal() and int(text) else None
-        with suppress(NetlinkError, OSError):
-            async for answer in await self._netlink.get_linkmode(interface):
-                speed = answer.get_attr("ETHTOOL_A_LINKMODES_SPEED")
-                if isinstance(speed, int) and speed not in _NO_SPEED:
-                    return speed
-        return None
+        return ethtool.speed(interface)
 
 
 def read(path: Path) -> str | None:

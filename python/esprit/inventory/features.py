@@ -6,7 +6,10 @@ What a driver advertises is not what it does, and what it does is not what a tes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from esprit.model.capability import Column
+
+__all__ = ["OF_INTEREST", "Column", "of_interest"]
 
 #: What is of interest to a team, as ``ethtool -k`` calls it, in the order in which it is shown.
 OF_INTEREST = (
@@ -24,21 +27,6 @@ OF_INTEREST = (
     "esp-tx-csum-hw-offload",
     "tx-esp-segmentation",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """How far one feature got.
-
-    Attributes:
-        advertised: The driver says that it can.
-        accepted: The driver has it switched on.
-        verified: A test proved it, or refuted it; None where none was made.
-    """
-
-    advertised: bool
-    accepted: bool
-    verified: bool | None = None
 
 
 def of_interest(found: Mapping[str, Column]) -> dict[str, Column]:

@@ -15,20 +15,57 @@ from esprit.model.plan import Grant, Plan
 from esprit.model.spec import ALGORITHMS
 from esprit.model.state import EngineState, TeamState
 
-#: The virtual NIC's offloads: the data plane's short name, and the one of ``ethtool -k``.
-OFFLOADS: Final = (
-    ("csum", "tx-checksum-ip-generic"),
-    ("tso4", "tx-tcp-segmentation"),
-    ("tso6", "tx-tcp6-segmentation"),
-    ("tso-ecn", "tx-tcp-ecn-segmentation"),
-    ("uso4", "tx-udp-segmentation"),
-    ("uso6", "tx-udp6-segmentation"),
+#: How a member may have a feature: by any of these sets of its own ones, each as a whole.
+Ways = tuple[tuple[str, ...], ...]
+
+#: The virtual NIC's offloads: the data plane's short name, the one of ``ethtool -k``, and how a
+#: member has it. The kernel has one name for UDP segmentation over both versions of IP.
+OFFLOADS: Final[tuple[tuple[str, str, Ways], ...]] = (
+    (
+        "csum",
+        "tx-checksum-ip-generic",
+        (("tx-checksum-ip-generic",), ("tx-checksum-ipv4", "tx-checksum-ipv6")),
+    ),
+    ("tso4", "tx-tcp-segmentation", (("tx-tcp-segmentation",),)),
+    ("tso6", "tx-tcp6-segmentation", (("tx-tcp6-segmentation",),)),
+    ("tso-ecn", "tx-tcp-ecn-segmentation", (("tx-tcp-ecn-segmentation",),)),
+    ("uso4", "tx-udp-segmentation", (("tx-udp-segmentation",),)),
+    ("uso6", "tx-udp6-segmentation", (("tx-udp-segmentation",),)),
 )
+
+#: What the data plane does for the host on reception, and how a member does it.
+RECEPTION: Final[tuple[tuple[str, Ways, str], ...]] = (
+    (
+        "rx-checksum",
+        (("rx-checksum",),),
+        "of TCP, and of plain traffic whose member checks it; a TAP device announces no such thing",
+    ),
+    ("generic-receive-offload", (("rx-gro",),), ""),
+)
+
+#: ESP in a NIC's own hardware, as the kernel's XFRM uses it.
+HW_ESP: Final = ("esp-hw-offload", "esp-tx-csum-hw-offload", "tx-esp-segmentation")
 
 #: Ciphers of ESP, as engines call them.
 CIPHERS: Final = ALGORITHMS
 
 NO_HW_OFFLOAD: Final = "Linux lets no TAP device announce it; SAs and policies are given to Esprit"
+_NOT_USED: Final = "a member's own is for the kernel's XFRM, and the team leaves it unused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """How far one feature of an interface got.
+
+    Attributes:
+        advertised: The driver says that it can.
+        accepted: The driver has it switched on.
+        verified: A test proved it, or refuted it; None where none was made.
+    """
+
+    advertised: bool
+    accepted: bool
+    verified: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,18 +118,19 @@ def features(
     state: TeamState,
     *,
     offloads: Iterable[str] = (),
-    members: Mapping[int, Mapping[str, bool]] | None = None,
+    members: Mapping[int, Mapping[str, Column]] | None = None,
 ) -> tuple[Feature, ...]:
     """The homogeneous feature set of a team.
 
     Args:
         state: The team, with its last Plan.
         offloads: What the virtual NIC took, by the data plane's short names.
-        members: By member: what ``ethtool -k`` says of it. A member that lacks one of the
-            segmentation features is backed up by the data plane.
+        members: By member: what its driver has and does. A member that lacks one of these features
+            is backed up by the data plane.
     """
     return (
         *_offloads(state, frozenset(offloads), members or {}),
+        *_hardware_esp(state, members or {}),
         *_esp(state),
         *_members(state),
         *_uses(state),
@@ -100,34 +138,73 @@ def features(
 
 
 def _offloads(
-    state: TeamState, offloads: frozenset[str], members: Mapping[int, Mapping[str, bool]]
+    state: TeamState, offloads: frozenset[str], members: Mapping[int, Mapping[str, Column]]
 ) -> Iterator[Feature]:
-    for short, name in OFFLOADS:
-        providers = [
-            Provider(kind="member", name=member.interface, accepted=member.can_carry)
-            for member in state.members
-            if members.get(member.id, {}).get(name, False)
-        ]
+    for short, name, ways in OFFLOADS:
         on = short in offloads
         yield Feature(
             name=name,
             on=on,
             fixed=True,
-            providers=(Provider(kind="host", name="data plane"), *providers) if on else (),
+            providers=(
+                Provider(kind="host", name="data plane", accepted=on),
+                *_having(state, members, ways, used=on),
+            ),
             reason="" if on else "this kernel's TAP device has no such offload",
         )
-    yield Feature(
-        name="generic-receive-offload",
-        on=True,
-        fixed=True,
-        providers=(Provider(kind="host", name="data plane"),),
-    )
+    for name, ways, reason in RECEPTION:
+        yield Feature(
+            name=name,
+            on=True,
+            fixed=True,
+            providers=(
+                Provider(kind="host", name="data plane"),
+                *_having(state, members, ways, used=True),
+            ),
+            reason=reason,
+        )
+
+
+def _having(
+    state: TeamState, members: Mapping[int, Mapping[str, Column]], ways: Ways, *, used: bool
+) -> Iterator[Provider]:
+    """The members whose drivers advertise a feature, be it off.
+
+    Args:
+        state: The team.
+        members: What is known of their features.
+        ways: How a member has it.
+        used: Whether the team makes use of it.
+    """
+    for member in state.members:
+        known = members.get(member.id, {})
+        have = [[known[name] for name in way] for way in ways if set(way) <= set(known)]
+        if any(all(one.advertised for one in way) for way in have):
+            on = any(all(one.accepted for one in way) for way in have)
+            yield Provider(
+                kind="member",
+                name=member.interface,
+                accepted=used and on and member.can_carry,
+            )
+
+
+def _hardware_esp(
+    state: TeamState, members: Mapping[int, Mapping[str, Column]]
+) -> Iterator[Feature]:
+    for name in HW_ESP:
+        able = tuple(_having(state, members, ((name,),), used=False))
+        yield Feature(
+            name=name,
+            on=False,
+            fixed=True,
+            providers=able,
+            reason=f"{NO_HW_OFFLOAD}; {_NOT_USED}" if able else NO_HW_OFFLOAD,
+        )
 
 
 def _esp(state: TeamState) -> Iterator[Feature]:
     plan = state.plan
     carrying = sorted(plan.carriers) if plan is not None else []
-    yield Feature(name="esp-hw-offload", on=False, fixed=True, reason=NO_HW_OFFLOAD)
     grants = {grant.engine: grant for grant in plan.grants} if plan is not None else {}
     any_on = False
     for cipher in CIPHERS:

@@ -12,7 +12,7 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from esprit.model.words import (
     Delivery,
@@ -27,6 +27,21 @@ from esprit.model.words import (
 if TYPE_CHECKING:
     from esprit import _native as native
     from esprit.model.security import Policy, SecurityAssociation
+
+#: What a device need not say: the data plane has a value for each.
+_LEFT_OPEN: Final = (
+    "rate_bps",
+    "ns_per_packet",
+    "latency_ns",
+    "coalesce_ns",
+    "queue_ns",
+    "queue_jobs",
+    "memory",
+    "sa_slots",
+    "key_install_ns",
+    "patience_ns",
+    "max_replay_window",
+)
 
 #: Ciphers that an engine has if it does not say otherwise: all that there are.
 ALGORITHMS = ("aes-128-gcm-16", "aes-256-gcm-16", "chacha20-poly1305")
@@ -43,10 +58,19 @@ class EngineSpec:
         rate_bps: Bits per second.
         ns_per_packet: Nanoseconds for each packet, on top of its bytes.
         latency_ns: Nanoseconds from the end of the work to the completion.
+        coalesce_ns: Nanoseconds for which completions are gathered and told together; 0: they
+            are not.
         queue_ns: How much work it takes ahead of time, in nanoseconds at its rate.
+        queue_jobs: Jobs in flight at most.
         memory: Bytes in flight at most.
         sa_slots: Keys that it holds at a time.
         key_install_ns: Nanoseconds to install a key that it does not hold.
+        transfer_ns: Nanoseconds that others' jobs are on the way to it and back.
+        transfer_bps: Bits per second of that way.
+        patience_ns: A job is late by so many nanoseconds at least before it counts as hung.
+        esn: It takes extended sequence numbers; else it is given no job of an SA with them.
+        max_replay_window: The largest replay window that it keeps; it opens nothing of an SA
+            with a larger one.
         lookaside: It takes a job and gives it back.
         inline: It works on what passes through its own NIC.
         primary: It works for its own member's traffic.
@@ -59,10 +83,17 @@ class EngineSpec:
     rate_bps: int | None = None
     ns_per_packet: int | None = None
     latency_ns: int | None = None
+    coalesce_ns: int | None = None
     queue_ns: int | None = None
+    queue_jobs: int | None = None
     memory: int | None = None
     sa_slots: int | None = None
     key_install_ns: int | None = None
+    transfer_ns: int | None = None
+    transfer_bps: int | None = None
+    patience_ns: int | None = None
+    esn: bool = True
+    max_replay_window: int | None = None
     algorithms: tuple[str, ...] = ALGORITHMS
     lookaside: bool = True
     inline: bool = False
@@ -95,20 +126,16 @@ class EngineSpec:
         found["inline"] = self.inline
         found["primary"] = self.primary
         found["secondary"] = self.secondary
-        if self.rate_bps is not None:
-            found["rate_bps"] = self.rate_bps
-        if self.ns_per_packet is not None:
-            found["ns_per_packet"] = self.ns_per_packet
-        if self.latency_ns is not None:
-            found["latency_ns"] = self.latency_ns
-        if self.queue_ns is not None:
-            found["queue_ns"] = self.queue_ns
-        if self.memory is not None:
-            found["memory"] = self.memory
-        if self.sa_slots is not None:
-            found["sa_slots"] = self.sa_slots
-        if self.key_install_ns is not None:
-            found["key_install_ns"] = self.key_install_ns
+        found["esn"] = self.esn
+        for name in _LEFT_OPEN:
+            value: int | None = getattr(self, name)
+            if value is not None:
+                found[name] = value
+        if self.transfer_ns is not None or self.transfer_bps is not None:
+            found["transfer"] = {
+                "ns_per_job": self.transfer_ns or 0,
+                "ns_per_byte": 8e9 / self.transfer_bps if self.transfer_bps else 0.0,
+            }
         return found
 
 

@@ -26,7 +26,8 @@ pub enum Verdict {
     NoHeadroom,
     /// The Plan does not let it.
     NotGranted,
-    /// It does not know the algorithm in this direction, or has not the memory for it.
+    /// It does not know the algorithm in this direction, or lacks what the SA needs, or has not the
+    /// memory for it.
     NotAble,
     /// It is not fit for this use.
     NotFit,
@@ -150,7 +151,7 @@ pub(crate) fn candidates<'a>(
                     (Class::Secondary | Class::Application, true) => Verdict::InlineOnly,
                     (Class::Primary | Class::Secondary | Class::Application, _) => Verdict::NotFit,
                 }
-            } else if !cost.able || ask.memory > hot.memory_limit {
+            } else if !cost.able || ask.lacking.has(at.seat) || ask.memory > hot.memory_limit {
                 Verdict::NotAble
             } else if ask.exclude.has(at.seat) {
                 Verdict::Excluded

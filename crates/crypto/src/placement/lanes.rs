@@ -239,7 +239,7 @@ impl Lanes {
         !ask.application
             && self.lane(Class::Primary, ask).heads.iter().any(|entry| {
                 let seat = usize::from(entry.seat);
-                hot[seat].usable && costs[seat].able
+                hot[seat].usable && costs[seat].able && !ask.lacking.has(seat)
             })
     }
 

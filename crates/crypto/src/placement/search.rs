@@ -33,7 +33,7 @@ impl Lanes {
             free_at: board.free_at(),
             costs,
             // Most jobs find every seat open.
-            sets: !(ask.exclude.is_empty() && ask.closed.is_empty()),
+            sets: !(ask.exclude.is_empty() && ask.lacking.is_empty() && ask.closed.is_empty()),
             able: false,
             reserve: None,
             full,
@@ -76,7 +76,7 @@ struct Search<'a> {
     hot: &'a [Hot],
     free_at: &'a [Time],
     costs: &'a [Cost],
-    /// Some seats are excluded or closed.
+    /// Some seats are excluded, lacking or closed.
     sets: bool,
     /// Some engine could do it, had it room.
     able: bool,
@@ -185,7 +185,7 @@ impl Search<'_> {
             || !cost.able
             || beside
             || ask.memory > hot.memory_limit
-            || (self.sets && ask.exclude.has(seat))
+            || (self.sets && (ask.exclude.has(seat) || ask.lacking.has(seat)))
         {
             return None;
         }

@@ -228,6 +228,7 @@ impl Pool {
             application: origin.team == APPLICATIONS,
             holders: self.keys.holders(key.id()),
             crowded: self.keys.full(),
+            lacking: self.limits.lacking(key.needs()),
             exclude: never.union(&spared),
             closed: self.closed,
         };

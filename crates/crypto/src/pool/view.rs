@@ -117,6 +117,7 @@ impl Pool {
         Ask {
             holders: self.keys.holders(key.id()),
             crowded: self.keys.full(),
+            lacking: self.limits.lacking(key.needs()),
             ..*ask
         }
     }
@@ -147,6 +148,7 @@ impl Pool {
                 application: origin.team == APPLICATIONS,
                 holders: self.keys.holders(job.key.id()),
                 crowded: self.keys.full(),
+                lacking: self.limits.lacking(job.key.needs()),
                 exclude: self.synchronous.union(&never),
                 closed: SeatSet::EMPTY,
             };

@@ -12,6 +12,7 @@ use esprit_crypto::{
     Wake, engines, verify,
 };
 use esprit_datapath::plan::{Delivery, MemberRole, Mode as TeamMode, Receive, SourceMac};
+use esprit_datapath::sa::needs;
 use esprit_datapath::{
     Answer, BundleEntry, Events, Io, Mac, MemberSpec, Plan, PolicyWithSas, Stamped, TeamSpec,
     Worker,
@@ -353,7 +354,7 @@ impl Host {
             change(&mut spec);
             let mut key = KEY;
             key[0] = from;
-            let key = AeadKey::new(Algorithm::Aes128Gcm16, &key).expect("a key");
+            let key = AeadKey::for_sa(Algorithm::Aes128Gcm16, &key, needs(&spec)).expect("a key");
             let answer = self.worker.sa_add(spec, key, SALT);
             assert!(matches!(answer, Answer::Done), "{answer:?}");
         }

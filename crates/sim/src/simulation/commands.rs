@@ -4,6 +4,7 @@
 use esprit_crypto::{AeadKey, Algorithm, EngineId, Fault, Grants};
 use esprit_datapath::plan::Delivery;
 use esprit_datapath::probe::frame::ProbeKey;
+use esprit_datapath::sa::needs;
 use esprit_datapath::{Answer, Mac, MemberSpec as NativeMember, Plan, PolicyWithSas, TeamSpec};
 use esprit_ipsec::sad::{Direction, SaSpec};
 use esprit_port::LinkEvent;
@@ -168,7 +169,8 @@ impl Simulation {
         } else {
             Algorithm::Aes128Gcm16
         };
-        let ready = AeadKey::new(algorithm, cipher).map_err(|error| error.to_string())?;
+        let ready =
+            AeadKey::for_sa(algorithm, cipher, needs(&spec)).map_err(|error| error.to_string())?;
         lock(&self.journal).sas.insert(ready.id(), spec.id);
         let outbound = spec.direction == Direction::Out;
         let (id, team) = (spec.id, spec.team);

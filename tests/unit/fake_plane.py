@@ -1,27 +1,16 @@
-"""A data plane and a host in memory: they keep the same books and move no packet."""
+"""A data plane in memory: it keeps the same books and moves no packet."""
+
+from __future__ import annotations
 
 import contextlib
-import errno
 import os
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-import pytest
-
-from esprit.control import ethtool, identity, netfilter
-from esprit.control.netlink import (
-    Address,
-    IpAddress,
-    IpInterface,
-    IpNetwork,
-    Link,
-    Neighbour,
-    Route,
-)
 from esprit.errors import DataPlaneError, EngineRefused
 
 if TYPE_CHECKING:
+    from tests.unit.fake_system import FakeSystem
+
     from esprit._native import (
         Drop,
         EngineSpec,
@@ -41,6 +30,7 @@ if TYPE_CHECKING:
         Snapshot,
         TeamAdded,
         TeamSpec,
+        Transfer,
     )
 
 
@@ -51,7 +41,7 @@ OPEN: Final = "open"
 class FakePlane:
     """What the control plane asked, by object, and in order in ``calls``."""
 
-    def __init__(self, system: "FakeSystem | None" = None) -> None:
+    def __init__(self, system: FakeSystem | None = None) -> None:
         self.system = system
         self.calls: list[str] = []
         self.teams: dict[int, TeamSpec] = {}
@@ -91,7 +81,7 @@ class FakePlane:
 
     # for tests
 
-    def happen(self, event: "Event") -> None:
+    def happen(self, event: Event) -> None:
         """Make an event happen."""
         self._events.append(event)
         os.eventfd_write(self._fd, 1)
@@ -107,13 +97,13 @@ class FakePlane:
     def event_fd(self) -> int:
         return self._fd
 
-    def events(self) -> "list[Event]":
+    def events(self) -> list[Event]:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._fd)
         found, self._events = self._events, []
         return found
 
-    def snapshot(self) -> "Snapshot":
+    def snapshot(self) -> Snapshot:
         if self.dead:
             raise DataPlaneError("the data plane has stopped")
         teams: dict[int, object] = {}
@@ -198,7 +188,7 @@ class FakePlane:
         }
         return found
 
-    def sa_show(self, sa: int) -> "SaSnapshot | None":
+    def sa_show(self, sa: int) -> SaSnapshot | None:
         return self.snapshot()["sas"].get(sa)
 
     def sa_tops(self, team: int, step: int) -> dict[int, int]:
@@ -210,7 +200,7 @@ class FakePlane:
             and self.next_numbers[number] - spec["seq"] >= step
         }
 
-    def loads(self) -> "Loads":
+    def loads(self) -> Loads:
         seen = self.snapshot()
         return {
             "time": seen["time"],
@@ -225,7 +215,7 @@ class FakePlane:
             },
         }
 
-    def team_add(self, spec: "TeamSpec") -> "TeamAdded":
+    def team_add(self, spec: TeamSpec) -> TeamAdded:
         self._called("team_add")
         self.teams[spec["id"]] = spec
         index = 77
@@ -245,7 +235,7 @@ class FakePlane:
         if destroy and self.system is not None:
             self.system.unplug(spec["name"])
 
-    def member_add(self, spec: "MemberSpec") -> "MemberAdded":
+    def member_add(self, spec: MemberSpec) -> MemberAdded:
         self._called("member_add")
         self.members[spec["id"]] = spec
         link = self.system.table[spec["interface"]] if self.system is not None else None
@@ -265,15 +255,16 @@ class FakePlane:
             assert all(role["id"] != member for role in plan["members"]), "still in the Plan"
         del self.members[member]
 
-    def engine_add(self, spec: "EngineSpec") -> "EngineVerified":
+    def engine_add(self, spec: EngineSpec) -> EngineVerified:
         self._called("engine_add")
         if spec["name"] in self.refuse:
             raise EngineRefused(spec["name"], "case 1: wrong tag")
         self.engines[spec["id"]] = spec
         return self._verified(spec)
 
-    def _verified(self, spec: "EngineSpec") -> "EngineVerified":
+    def _verified(self, spec: EngineSpec) -> EngineVerified:
         failing = self.failing.get(spec["name"], [])
+        no_way: Transfer = {"ns_per_job": 0, "ns_per_byte": 0.0}
         algorithms = spec.get("algorithms", ["aes-128-gcm-16", "aes-256-gcm-16"])
         pairs: list[tuple[str, Literal["seal", "open"]]] = [
             (algorithm, direction) for algorithm in algorithms for direction in (SEAL, OPEN)
@@ -290,18 +281,18 @@ class FakePlane:
                 "primary": spec.get("primary", True),
                 "secondary": spec.get("secondary", True),
                 "algorithms": algorithms,
-                "esn": True,
-                "max_replay_window": 8192,
+                "esn": spec.get("esn", True),
+                "max_replay_window": spec.get("max_replay_window", 8192),
                 "synchronous": False,
                 "sa_slots": None,
                 "key_install_ns": 5_000,
                 "keys_survive_reset": False,
                 "memory_bytes": None,
                 "queue_ns": 5_000_000,
-                "queue_jobs": 4096,
+                "queue_jobs": spec.get("queue_jobs", 1024),
                 "parallel": 1,
-                "patience_ns": 2_000_000,
-                "transfer": {"ns_per_job": 0, "ns_per_byte": 0.0},
+                "patience_ns": spec.get("patience_ns", 2_000_000),
+                "transfer": spec.get("transfer", no_way),
             },
             "rates": [
                 {
@@ -335,12 +326,12 @@ class FakePlane:
                 assert engine not in named, "still in the Plan"
         del self.engines[engine]
 
-    def engine_reset(self, engine: int) -> "EngineVerified":
+    def engine_reset(self, engine: int) -> EngineVerified:
         self._called("engine_reset")
         self.faults.pop(engine, None)
         return self._verified(self.engines[engine])
 
-    def engine_verify(self, engine: int) -> "EngineVerified":
+    def engine_verify(self, engine: int) -> EngineVerified:
         self._called("engine_verify")
         return self._verified(self.engines[engine])
 
@@ -349,11 +340,11 @@ class FakePlane:
         assert len(key) == 16
         self.probe_keys[team] = key
 
-    def applications(self, grants: "Grants") -> None:
+    def applications(self, grants: Grants) -> None:
         self._called("applications")
         self.granted.append(grants)
 
-    def explain(self, team: int, flow: "Flow") -> "Explanation":
+    def explain(self, team: int, flow: Flow) -> Explanation:
         self._called("explain")
         plan = self.plans[team]
         policies = self.policies[team]
@@ -389,21 +380,21 @@ class FakePlane:
             ],
         }
 
-    def last_drop(self, team: int) -> "Drop | None":
+    def last_drop(self, team: int) -> Drop | None:
         return self.drop
 
-    def engine_fault(self, engine: int, fault: "FaultName", value: int = 0) -> None:
+    def engine_fault(self, engine: int, fault: FaultName, value: int = 0) -> None:
         self._called("engine_fault")
         self.faults[engine] = fault
 
-    def publish(self, plan: "Plan") -> int:
+    def publish(self, plan: Plan) -> int:
         self._called("publish")
         before = self.plans.get(plan["team"])
         assert before is None or plan["epoch"] > before["epoch"]
         self.plans[plan["team"]] = plan
         return plan["epoch"]
 
-    def sa_add(self, spec: "SaSpec", key: bytes) -> None:
+    def sa_add(self, spec: SaSpec, key: bytes) -> None:
         self._called("sa_add")
         self.sas[spec["id"]] = spec
         self.keys[spec["id"]] = key
@@ -425,218 +416,6 @@ class FakePlane:
         self._called("sa_next_hop")
         self.next_hops[sa] = mac
 
-    def policies_set(self, team: int, policies: "list[PolicySpec]") -> None:
+    def policies_set(self, team: int, policies: list[PolicySpec]) -> None:
         self._called("policies_set")
         self.policies[team] = policies
-
-
-class FakeSystem:
-    """Links, addresses, routes, neighbours, nftables and offloads of a host, in memory.
-
-    It stands for :class:`esprit.control.netlink.Netlink` and, by :meth:`patch`, for the
-    functions of the modules that speak to nft and ethtool.
-    """
-
-    def __init__(self) -> None:
-        self.table: dict[str, Link] = {}
-        self.own: list[Address] = []
-        self.routing: list[Route] = []
-        self.neighbouring: dict[tuple[int, IpAddress], str | None] = {}
-        self.managed: set[IpAddress] = set()
-        #: Neighbours that the operator entered.
-        self.fixed: set[IpAddress] = set()
-        self.shut: set[str] = set()
-        self.offloads: dict[str, dict[str, bool]] = {}
-        self.speeds: dict[str, int] = {}
-        self.log: list[str] = []
-        # The number of the change that fails; none: all succeed.
-        self.fails_at: int | None = None
-        self.manages = True
-        self._changes = 0
-
-    def add_link(self, name: str, **changes: object) -> Link:
-        """Plug an interface in."""
-        link = Link(
-            index=3 + len(self.table),
-            name=name,
-            mac=f"02:aa:00:00:00:{len(self.table):02x}",
-            mtu=1500,
-            up=False,
-            carrier=True,
-            loopback=False,
-            kind="veth",
-            master=None,
-            gso_max_size=65536,
-        )
-        link = replace(link, **changes)  # type: ignore[arg-type]
-        self.table[name] = link
-        self.offloads[name] = {"rx-gro": False, "rx-lro": True, "rx-udp-gro-forwarding": False}
-        return link
-
-    def unplug(self, name: str) -> None:
-        """Take an interface away, with its addresses and routes."""
-        link = self.table.pop(name, None)
-        if link is not None:
-            self.own = [one for one in self.own if one.index != link.index]
-            self.routing = [one for one in self.routing if link.index not in one.oifs]
-            self.offloads.pop(name, None)
-
-    def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Put this host in the place of the real one."""
-        monkeypatch.setattr(netfilter, "shut", self._shut)
-        monkeypatch.setattr(netfilter, "reopen", self._reopen)
-        monkeypatch.setattr(netfilter, "is_shut", self._is_shut)
-        monkeypatch.setattr(netfilter, "listing", self._listing)
-        monkeypatch.setattr(netfilter, "shut_interfaces", lambda listing: set(listing.split()))
-        monkeypatch.setattr(ethtool, "speed", self.speeds.get)
-        monkeypatch.setattr(identity, "_SYSFS", Path("/nonexistent"))
-        monkeypatch.setattr(ethtool, "features", self._features)
-        monkeypatch.setattr(ethtool, "set_feature", self._set_feature)
-
-    def state(self) -> tuple[object, ...]:
-        """Everything that a team could have changed and must put back."""
-        return (
-            {name: link.up for name, link in self.table.items()},
-            sorted(str(address) for address in self.own),
-            sorted(str(route) for route in self.routing),
-            frozenset(self.shut),
-            {name: dict(found) for name, found in self.offloads.items()},
-        )
-
-    def _change(self, what: str) -> None:
-        self.log.append(what)
-        self._changes += 1
-        if self.fails_at is not None and self._changes == self.fails_at:
-            raise OSError(errno.EPERM, "Operation not permitted")
-
-    def _at(self, index: int) -> Link:
-        for link in self.table.values():
-            if link.index == index:
-                return link
-        raise OSError(errno.ENODEV, "No such device")
-
-    # nftables and ethtool
-
-    async def _shut(self, interface: str) -> None:
-        self._change(f"shut {interface}")
-        self.shut.add(interface)
-
-    async def _reopen(self, interface: str) -> None:
-        self.log.append(f"reopen {interface}")
-        self.shut.discard(interface)
-
-    async def _is_shut(self, interface: str) -> bool:
-        return interface in self.shut
-
-    async def _listing(self) -> str:
-        return " ".join(sorted(self.shut))
-
-    def _features(self, interface: str) -> dict[str, tuple[bool, bool]]:
-        return {name: (on, True) for name, on in self.offloads.get(interface, {}).items()}
-
-    def _set_feature(self, interface: str, name: str, *, on: bool) -> None:
-        self._change(f"feature {interface} {name} {on}")
-        if interface not in self.offloads:
-            raise OSError(errno.ENODEV, "No such device")
-        self.offloads[interface][name] = on
-
-    # netlink
-
-    async def links(self) -> list[Link]:
-        return list(self.table.values())
-
-    async def link(self, name: str) -> Link | None:
-        return self.table.get(name)
-
-    async def link_at(self, index: int) -> Link | None:
-        return next((link for link in self.table.values() if link.index == index), None)
-
-    async def set_up(self, index: int, *, up: bool) -> None:
-        link = self._at(index)
-        self._change(f"{'up' if up else 'down'} {link.name}")
-        self.table[link.name] = replace(link, up=up)
-
-    async def set_mtu(self, index: int, mtu: int) -> None:
-        link = self._at(index)
-        self._change(f"mtu {link.name} {mtu}")
-        self.table[link.name] = replace(link, mtu=mtu)
-
-    async def set_gso_max_size(self, index: int, size: int) -> None:
-        link = self._at(index)
-        self.table[link.name] = replace(link, gso_max_size=size)
-
-    async def delete_link(self, index: int) -> None:
-        self.unplug(self._at(index).name)
-
-    async def addresses(self, index: int | None = None) -> list[Address]:
-        return [address for address in self.own if index in (None, address.index)]
-
-    async def add_address(self, index: int, interface: IpInterface) -> None:
-        self._change(f"address {interface}")
-        self.own.append(Address(index=index, interface=interface, link_scope=False, usable=True))
-
-    async def delete_address(self, index: int, interface: IpInterface) -> None:
-        self.own = [one for one in self.own if (one.index, one.interface) != (index, interface)]
-
-    async def routes(self) -> list[Route]:
-        return list(self.routing)
-
-    async def route_to(self, destination: IpAddress, oif: int | None = None) -> Route | None:
-        for route in self.routing:
-            if route.destination is not None and destination in route.destination:
-                return route
-        for address in self.own:
-            if destination in address.interface.network and oif in (None, address.index):
-                return Route(
-                    destination=address.interface.network,
-                    gateway=None,
-                    source=None,
-                    oifs=(address.index,),
-                    table=254,
-                )
-        return None
-
-    async def add_route(
-        self,
-        destination: IpNetwork,
-        oif: int,
-        *,
-        gateway: IpAddress | None,
-        source: IpAddress | None,
-    ) -> None:
-        self._change(f"route {destination}")
-        self.routing.append(
-            Route(destination=destination, gateway=gateway, source=source, oifs=(oif,), table=254)
-        )
-
-    async def delete_route(
-        self,
-        destination: IpNetwork,
-        oif: int,
-        *,
-        gateway: IpAddress | None,
-        source: IpAddress | None,
-    ) -> None:
-        self.routing = [route for route in self.routing if route.destination != destination]
-
-    async def neighbours(self, index: int) -> list[Neighbour]:
-        return [
-            Neighbour(
-                index=index,
-                address=address,
-                mac=mac,
-                fixed=address in self.fixed,
-                managed=self.manages and address in self.managed,
-            )
-            for (at, address), mac in self.neighbouring.items()
-            if at == index
-        ]
-
-    async def manage_neighbour(self, index: int, address: IpAddress) -> bool:
-        self.managed.add(address)
-        self.neighbouring.setdefault((index, address), None)
-        return self.manages
-
-    async def delete_neighbour(self, index: int, address: IpAddress) -> None:
-        self.managed.discard(address)
-        self.neighbouring.pop((index, address), None)
