@@ -144,13 +144,17 @@ pub struct Pace {
     bytes: u64,
     /// Bytes that ever came to wait.
     all: u64,
-    /// Nanoseconds that the device takes for a byte, as measured while frames had to wait.
+    /// Bytes that the device had taken and not sent when it was last asked.
+    unsent: u64,
+    /// Nanoseconds that the device takes for a byte, as measured while it was at work.
     ns_per_byte: f64,
     /// Since when frames have been waiting without a break.
     waiting_since: Option<Time>,
+    /// When the device was last seen to have come further without a break, and how far.
+    working_since: Option<(Time, u64)>,
 }
 
-/// What a device is taken to need for a byte until its queue was first full: 10 Gbit/s.
+/// What a device is taken to need for a byte until it was first seen at work: 10 Gbit/s.
 const NS_PER_BYTE: f64 = 0.8;
 
 /// What a new measurement weighs: an eighth, as in a TCP's round-trip time (RFC 6298).
@@ -161,17 +165,42 @@ impl Default for Pace {
         Self {
             bytes: 0,
             all: 0,
+            unsent: 0,
             ns_per_byte: NS_PER_BYTE,
             waiting_since: None,
+            working_since: None,
         }
     }
 }
 
 impl Pace {
-    /// Nanoseconds until the device is expected to have taken all that waits.
+    /// Nanoseconds until the device is expected to have sent all that waits, here and in itself.
     #[must_use]
     pub fn backlog_ns(&self) -> u64 {
-        (self.bytes as f64 * self.ns_per_byte) as u64
+        ((self.bytes + self.unsent) as f64 * self.ns_per_byte) as u64
+    }
+
+    /// The device says that it has `unsent` bytes of what it took.
+    pub fn looked(&mut self, now: Time, unsent: u64) {
+        let done = self.done(unsent);
+        self.unsent = unsent;
+        match self.working_since {
+            Some((since, before)) if done > before => {
+                self.measured(now.since(since), done - before);
+                self.working_since = Some((now, done));
+            }
+            Some(_) => {}
+            None => self.working_since = Some((now, done)),
+        }
+        if unsent == 0 {
+            self.working_since = None;
+        }
+    }
+
+    /// So many bytes took so long.
+    fn measured(&mut self, time: Time, bytes: u64) {
+        let measured = time.0 as f64 / bytes as f64;
+        self.ns_per_byte += (measured - self.ns_per_byte) * WEIGHT;
     }
 
     /// So many bytes came to wait.
@@ -205,8 +234,7 @@ impl Pace {
         if let Some(since) = self.waiting_since
             && taken > 0
         {
-            let measured = now.since(since).0 as f64 / taken as f64;
-            self.ns_per_byte += (measured - self.ns_per_byte) * WEIGHT;
+            self.measured(now.since(since), taken);
         }
         if left == 0 {
             self.waiting_since = None;
@@ -276,6 +304,38 @@ mod tests {
         assert!(pace.backlog_ns().abs_diff(expected) < expected / 100);
         pace.sent(now, 9, 0);
         assert_eq!(pace.backlog_ns(), 0);
+    }
+
+    #[test]
+    fn a_device_s_own_queue_counts_and_is_measured_while_it_works() {
+        let mut pace = Pace::default();
+        pace.looked(Time(0), 0);
+        assert_eq!(pace.backlog_ns(), 0);
+        // It takes all at once, and sends a byte in 8 ns: 1 Gbit/s.
+        let mut now = Time(1_000);
+        pace.pushed(1_000_000);
+        pace.sent(now, 1, 0);
+        for unsent in (0..=100).rev().map(|left| left * 10_000) {
+            pace.looked(now, unsent);
+            if unsent > 0 {
+                let expected = unsent as f64 * pace.ns_per_byte;
+                assert_eq!(pace.backlog_ns(), expected as u64);
+            }
+            now = now + Time(80_000);
+        }
+        assert_eq!(pace.backlog_ns(), 0);
+        assert!(
+            (pace.ns_per_byte - 8.0).abs() < 0.01,
+            "{}",
+            pace.ns_per_byte
+        );
+        // Idle time is no work.
+        pace.looked(now + Time::from_millis(100), 0);
+        pace.pushed(1_000);
+        pace.sent(now, 1, 0);
+        pace.looked(now + Time::from_millis(200), 1_000);
+        assert_eq!(pace.backlog_ns(), (1_000.0 * pace.ns_per_byte) as u64);
+        assert!((pace.ns_per_byte - 8.0).abs() < 0.01);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::drops::{LastDrop, Trail, Way, beginning, headers};
 use crate::failover::Cause;
 use crate::l2;
 use crate::member::Member;
-use crate::plan::{Mac, SourceMac};
+use crate::plan::{Delivery, Mac, SourceMac};
 use crate::verdict::DropReason;
 use crate::worker::{Io, Worker};
 
@@ -72,6 +72,26 @@ impl Worker {
         self.members
             .get(&member)
             .is_some_and(|member| !member.tx.is_empty() || !member.urgent.is_empty())
+    }
+
+    /// Asks devices what they have taken and not sent, where `auto` weighs that against the way back
+    /// from an engine: a system call each, before jobs come back.
+    pub(crate) fn look_at_devices(&mut self, now: Time, io: &mut dyn Io) {
+        if self.pool.in_flight() == 0 {
+            return;
+        }
+        for (&id, member) in &mut self.members {
+            let plan = self
+                .teams
+                .get(&member.team)
+                .and_then(|team| team.plan.as_ref());
+            if member.carry
+                && plan.is_some_and(|plan| plan.delivery == Delivery::Auto)
+                && let Some(port) = io.member(id)
+            {
+                member.pace.looked(now, port.unsent());
+            }
+        }
     }
 
     /// Gives the ports what they will take.

@@ -150,6 +150,7 @@ impl Worker {
         self.links = links;
         self.handle_falls(now);
 
+        self.look_at_devices(now, io);
         busy |= self.handle_completions(now);
         busy |= self.take_from_hosts(now, io);
         busy |= self.take_from_wires(now, io);

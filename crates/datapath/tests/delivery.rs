@@ -176,6 +176,16 @@ fn auto_takes_the_sooner_of_the_two() {
     }
     let by_requester = sent(&mut far).remove(&1).unwrap_or_default().len();
     assert!(by_requester > 0, "all waits for the full one");
+    // So where its queue is the device's own: 100 kB at 10 Gbit/s are more than the way back.
+    let mut far = host(20_000);
+    let auto = plan(&mut far, Delivery::Auto);
+    far.publish(auto);
+    far.member(3).unsent = 100_000;
+    send(&mut far);
+    assert_eq!(sent(&mut far).keys().copied().collect::<Vec<_>>(), [1]);
+    far.member(3).unsent = 0;
+    send(&mut far);
+    assert_eq!(sent(&mut far).keys().copied().collect::<Vec<_>>(), [3]);
     // No way at all: there is nothing to win.
     let mut near = host(0);
     let auto = plan(&mut near, Delivery::Auto);

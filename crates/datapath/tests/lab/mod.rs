@@ -46,6 +46,8 @@ pub struct Queue {
     pub refuses: bool,
     /// Fails at each send with this error number, and drops the frame that provoked it.
     pub fails: Option<i32>,
+    /// Bytes that its device has taken and not sent.
+    pub unsent: u64,
     /// What its device was told to let in.
     pub addresses: Vec<[u8; 6]>,
 }
@@ -97,6 +99,10 @@ impl Port for Queue {
             self.tx.push((frame.vnet, frame.to_vec()));
         }
         Ok(n)
+    }
+
+    fn unsent(&self) -> u64 {
+        self.unsent
     }
 
     fn fd(&self) -> Option<i32> {
