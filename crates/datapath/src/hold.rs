@@ -16,7 +16,7 @@ use crate::worker::{Io, Worker};
 const HOLD: Time = Time::from_millis(250);
 
 /// Frames that wait at most: eight batches. At that the virtual NIC is not read.
-const FRAMES: usize = 256;
+pub(crate) const FRAMES: usize = 256;
 
 /// While it waits, what went before is looked at so often: waking costs some microseconds, and
 /// a frame of 64 KiB takes 500 at 1 Gbit/s.
@@ -90,6 +90,16 @@ impl Hold {
     /// Whether as many wait as may.
     pub(crate) fn is_full(&self) -> bool {
         self.frames.len() >= FRAMES
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// How many packets they are.
+    pub(crate) fn packets(&self) -> u64 {
+        self.frames.iter().map(RxFrame::packets).sum()
     }
 
     /// What waits, in its order.

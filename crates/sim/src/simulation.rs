@@ -5,6 +5,7 @@
 
 mod accounts;
 mod commands;
+mod ledger;
 mod seen;
 mod time;
 
@@ -206,11 +207,19 @@ pub struct Simulation {
     steps: u64,
     /// Engines that were made to fail: one that is stuck inside refuses jobs with nothing to do.
     failing: BTreeSet<u32>,
+    /// SAs there are.
+    sas: usize,
     /// Outbound SAs, with their teams, and teams whose packets engines' own members send.
     outbound: BTreeMap<u32, u32>,
     direct: BTreeSet<u32>,
     /// Since when an engine stands idle though a job waits.
     idle_since: Option<Time>,
+    /// Packets that were sent, have not arrived and were not lost outside the host.
+    open: u64,
+    /// Frames of the teams' own that members now gone read with no buffer for them.
+    own_lost: u64,
+    /// A Plan announces: its frames are dropped like others, and nobody knows how many there were.
+    announces: bool,
     /// Probe frames that were put to members besides the first copy (a switch that floods).
     copies: u64,
     arrivals: u64,
@@ -276,9 +285,13 @@ impl Simulation {
             moves: 0,
             steps: 0,
             failing: BTreeSet::new(),
+            sas: 0,
             outbound: BTreeMap::new(),
             direct: BTreeSet::new(),
             idle_since: None,
+            open: 0,
+            own_lost: 0,
+            announces: false,
             copies: 0,
             arrivals: 0,
             window_from: Time::ZERO,

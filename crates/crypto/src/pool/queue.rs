@@ -15,13 +15,13 @@ use crate::key::{Algorithm, Direction};
 /// ones, so that all three classes together leave a quarter of the small ones (8192) and four
 /// fifths of the large ones (768) to plain traffic and to what engines have. At 1 Gbit/s it is a wait of some
 /// 30 ms, at the end of which every transport has slowed down.
-const CLASS_BYTES: u64 = 4 << 20;
+pub(crate) const CLASS_BYTES: u64 = 4 << 20;
 
 /// No job holds less than a small buffer.
 pub(crate) const LEAST_BYTES: u64 = 2048;
 
 /// Jobs of a class at most. Their bytes say so already.
-const CLASS_JOBS: usize = (CLASS_BYTES / LEAST_BYTES) as usize;
+pub(crate) const CLASS_JOBS: usize = (CLASS_BYTES / LEAST_BYTES) as usize;
 
 /// A flow of weight 1 gets so much of a round: one packet of any size fits, and a super-frame waits
 /// for some four rounds, while the others get as much.

@@ -63,7 +63,8 @@ impl Simulation {
             }
         }
         if let Some(port) = self.wires.members.remove(&member) {
-            self.unread += port.rx.len() as u64;
+            self.unread += port.unread() as u64;
+            self.own_lost += port.own_lost;
         }
         self.member_macs.retain(|_, (id, _)| *id != member);
         self.wake_at(self.now);
@@ -149,6 +150,7 @@ impl Simulation {
             Delivery::Return => self.direct.remove(&plan.team),
             Delivery::Direct | Delivery::Auto => self.direct.insert(plan.team),
         };
+        self.announces |= !plan.announce.is_empty();
         let answer = self.worker.publish(plan);
         self.wake_at(self.now);
         answer
@@ -170,6 +172,7 @@ impl Simulation {
         };
         let ready = AeadKey::new(algorithm, cipher).map_err(|error| error.to_string())?;
         lock(&self.journal).sas.insert(ready.id(), spec.id);
+        self.sas += 1;
         let outbound = spec.direction == Direction::Out;
         let (id, team) = (spec.id, spec.team);
         let answer = self
@@ -198,8 +201,8 @@ impl Simulation {
         port.gone = deleted;
         if deleted {
             // What it had received goes with it, as with a socket of a deleted interface.
-            self.unread += port.rx.len() as u64;
-            port.rx.clear();
+            self.unread += port.unread() as u64;
+            port.clear();
         }
         let dead = !port.up;
         if dead {

@@ -192,7 +192,7 @@ impl Simulation {
                 && (to[0] & 1 == 1 || to == *mac)
                 && let Some(port) = port.filter(|port| !dead(port))
             {
-                port.rx.push_back(bytes.to_vec());
+                port.receive_own(bytes.to_vec());
                 woken = true;
             }
         }
@@ -231,6 +231,7 @@ impl Simulation {
         let flow = &mut self.flows[one.probe.flow as usize];
         let fate = &mut flow.fate[one.probe.number as usize];
         let sent = core::mem::replace(fate, ARRIVED);
+        self.open -= u64::from(sent < WIRE_LOST);
         let counts = &mut self.counts[flow.source];
         counts.delivered += 1;
         counts.delivered_bytes += u64::from(one.bytes);
@@ -241,7 +242,9 @@ impl Simulation {
 
     fn wire_lost(&mut self, one: Flying) {
         let flow = &mut self.flows[one.probe.flow as usize];
-        flow.fate[one.probe.number as usize] = WIRE_LOST;
+        let fate = &mut flow.fate[one.probe.number as usize];
+        let sent = core::mem::replace(fate, WIRE_LOST);
+        self.open -= u64::from(sent < WIRE_LOST);
         self.counts[flow.source].wire_lost += 1;
     }
 }

@@ -8,6 +8,7 @@ use crate::checks::{Rule, Sabotage};
 use crate::probe::Probe;
 use crate::report::EventRow;
 use crate::traffic::Source;
+use crate::wire::MemberPort;
 
 impl Simulation {
     /// Runs until a decision about what happened is due, or a rule is broken, or `until`.
@@ -110,6 +111,7 @@ impl Simulation {
         counts.sent_bytes += bytes as u64;
         self.arrivals += 1;
         state.fate.push(self.now.0);
+        self.open += 1;
         if source.spec.inbound {
             let (spi, via, team) = (flow.spi, flow.via, source.spec.team);
             self.peer_sends(index, probe, spi, via, team, frame);
@@ -120,6 +122,7 @@ impl Simulation {
                 None => {
                     state.fate[probe.number as usize] = WIRE_LOST;
                     counts.refused += 1;
+                    self.open -= 1;
                 }
             }
         }
@@ -175,13 +178,14 @@ impl Simulation {
         for member in ports {
             let port = self.wires.members.get_mut(&member);
             if let Some(port) = port.filter(|port| port.up && !port.deaf && !port.gone) {
-                port.rx.push_back(frame.clone());
+                port.receive(frame.clone());
                 copies += 1;
             }
         }
         if copies == 0 {
             self.flows[probe.flow as usize].fate[probe.number as usize] = WIRE_LOST;
             self.counts[source].wire_lost += 1;
+            self.open -= 1;
         } else {
             self.copies += copies - 1;
         }
@@ -206,7 +210,7 @@ impl Simulation {
             self.wake_at(next.max(self.free_at));
         }
         if self.wires.hosts.values().any(|host| !host.down.is_empty())
-            || self.wires.members.values().any(|port| !port.rx.is_empty())
+            || self.wires.members.values().any(MemberPort::is_readable)
         {
             self.wake_at(self.free_at);
         }
@@ -223,6 +227,7 @@ impl Simulation {
             }
         }
         self.after();
+        self.audit_step();
     }
 
     /// A member was lost: where delivery is direct, its queue and its heir's become one.
