@@ -209,7 +209,8 @@ pub struct Simulation {
     failing: BTreeSet<u32>,
     /// SAs there are.
     sas: usize,
-    /// Outbound SAs, with their teams, and teams whose packets engines' own members send.
+    /// Outbound SAs, with their teams, and teams whose packets engines' own members send,
+    /// or once did.
     outbound: BTreeMap<u32, u32>,
     direct: BTreeSet<u32>,
     /// Since when an engine stands idle though a job waits.

@@ -44,7 +44,10 @@ pub(crate) struct MemberPort {
     pub(crate) now: Time,
     pub(crate) up: bool,
     pub(crate) deaf: bool,
+    /// Its interface was deleted: reading and sending say so.
     pub(crate) gone: bool,
+    /// The worker has done with it.
+    closed: bool,
     rate_bps: u64,
     ring: usize,
     mtu: usize,
@@ -71,6 +74,7 @@ impl MemberPort {
             up,
             deaf: false,
             gone: false,
+            closed: false,
             rate_bps,
             ring,
             mtu,
@@ -270,13 +274,13 @@ impl Io for Wires {
     fn member(&mut self, member: u32) -> Option<&mut dyn Port> {
         self.members
             .get_mut(&member)
-            .filter(|port| !port.gone)
+            .filter(|port| !port.closed)
             .map(|port| port as &mut dyn Port)
     }
 
     fn close_member(&mut self, member: u32) {
         if let Some(port) = self.members.get_mut(&member) {
-            port.gone = true;
+            port.closed = true;
         }
     }
 

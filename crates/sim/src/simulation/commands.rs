@@ -32,7 +32,7 @@ impl Simulation {
         answer
     }
 
-    /// Adds a member.
+    /// Adds a member; one that is there gets a new port, as when its interface is back.
     pub fn member_add(&mut self, spec: &MemberSpec) -> Answer {
         let answer = self.worker.member_add(&NativeMember {
             id: spec.id,
@@ -43,7 +43,8 @@ impl Simulation {
         });
         if matches!(answer, Answer::Done) {
             let port = MemberPort::new(spec.rate_bps, spec.mtu, spec.ring.max(1), spec.up);
-            self.wires.members.insert(spec.id, port);
+            let old = self.wires.members.insert(spec.id, port);
+            self.closed(old);
             self.member_macs.insert(spec.mac.0, (spec.id, spec.team));
         }
         answer
@@ -62,12 +63,18 @@ impl Simulation {
                 self.arrived(one);
             }
         }
-        if let Some(port) = self.wires.members.remove(&member) {
+        let old = self.wires.members.remove(&member);
+        self.closed(old);
+        self.member_macs.retain(|_, (id, _)| *id != member);
+        self.wake_at(self.now);
+    }
+
+    /// A port is gone, with what lay unread in it.
+    fn closed(&mut self, port: Option<MemberPort>) {
+        if let Some(port) = port {
             self.unread += port.unread() as u64;
             self.own_lost += port.own_lost;
         }
-        self.member_macs.retain(|_, (id, _)| *id != member);
-        self.wake_at(self.now);
     }
 
     /// Makes an engine, tests it, admits it.
@@ -146,10 +153,10 @@ impl Simulation {
     /// Puts a Plan in force.
     pub fn publish(&mut self, plan: Plan) -> Answer {
         self.prepare();
-        match plan.delivery {
-            Delivery::Return => self.direct.remove(&plan.team),
-            Delivery::Direct | Delivery::Auto => self.direct.insert(plan.team),
-        };
+        // For good: what was queued then may still be, whatever the next Plan says.
+        if plan.delivery != Delivery::Return {
+            self.direct.insert(plan.team);
+        }
         self.announces |= !plan.announce.is_empty();
         let answer = self.worker.publish(plan);
         self.wake_at(self.now);
@@ -194,7 +201,9 @@ impl Simulation {
     pub fn link(&mut self, member: u32, up: bool, deleted: bool) {
         let now = self.now;
         self.settle_member(member, now);
-        let Some(port) = self.wires.members.get_mut(&member) else {
+        let port = self.wires.members.get_mut(&member);
+        // Of a deleted interface nothing is heard any more.
+        let Some(port) = port.filter(|port| !port.gone) else {
             return;
         };
         port.up = up && !deleted;
