@@ -42,6 +42,7 @@ def test_every_kind_of_thing_is_in_some_scenario() -> None:
         [bool(one.applications) for one in scenarios],
         [one.announce for one in scenarios],
         [bool(source.via) for source in traffic],
+        [source.asks for source in traffic],
     ):
         assert set(some) == {False, True}
     keys = {key for one in scenarios for fault in one.faults for key in fault.settings}

@@ -176,3 +176,55 @@ def test_shares_of_a_full_engine_follow_the_weights_of_the_sas() -> None:
     assert team.sas.weights == (1, 3)
     assert shares(1, 3) == pytest.approx([1, 3, 1], rel=0.1)
     assert shares(1) == pytest.approx([1, 1, 1], rel=0.1)
+
+
+def test_peers_send_where_they_were_told_and_are_told_anew_when_that_is_lost() -> None:
+    text = """
+        name = "told"
+        duration = "10ms"
+        [team]
+        name = "team0"
+        mode = "balance-alb"
+        receive = "balance"
+        [[team.member]]
+        interface = "eth1"
+        engine = { kind = "asic", rate = "10G" }
+        [[team.member]]
+        interface = "eth2"
+        [team.sas]
+        policies = 32
+        [[traffic]]
+        name = "in"
+        direction = "in"
+        asks = true
+        rate = "500M"
+        flows = 32
+        [[fault]]
+        at = "5ms"
+        kind = "link-down"
+        member = "eth2"
+    """
+    lost = sim.read(text)
+
+    def received(scenario: Scenario, *interfaces: str) -> list[int]:
+        run = Run(scenario)
+        report = run.through()
+        assert report.violation is None
+        assert report.figures["delivered"] + report.figures["wire_lost"] == report.figures["sent"]
+        seen = run.host.native.snapshot()["members"]
+        return [seen[run.host.members[name]]["rx"]["packets"] for name in interfaces] + [
+            int(report.figures["wire_lost"])
+        ]
+
+    one, two, none = received(replace(lost, faults=()), "eth1", "eth2")
+    assert min(one, two) > (one + two) / 5
+    assert none == 0
+    # Its peers send to the other from then on: what was under way is lost, and nothing more.
+    more, less, gone = received(lost, "eth1", "eth2")
+    assert more > one
+    assert 0 < less < two
+    assert gone <= 32
+    single = replace(lost.teams[0], settings={"mode": "balance-alb"})
+    _, other, _ = received(replace(lost, teams=(single,), faults=()), "eth1", "eth2")
+    # The switch did not know yet where the team is when the first packet came.
+    assert other <= 1

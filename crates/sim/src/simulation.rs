@@ -6,10 +6,12 @@
 mod accounts;
 mod commands;
 mod ledger;
+mod neighbours;
 mod seen;
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use esprit_crypto::{Fault, Pool, Wake};
@@ -203,6 +205,8 @@ pub struct Simulation {
     pending: Vec<Stamped>,
     rows: Vec<EventRow>,
     switch: Seen,
+    /// What peers were told of our address and theirs: where it is.
+    neighbours: BTreeMap<(Ipv4Addr, Ipv4Addr), [u8; 6]>,
     moves: u64,
     steps: u64,
     /// Engines that were made to fail: one that is stuck inside refuses jobs with nothing to do.
@@ -219,7 +223,8 @@ pub struct Simulation {
     open: u64,
     /// Frames of the teams' own that members now gone read with no buffer for them.
     own_lost: u64,
-    /// A Plan announces: its frames are dropped like others, and nobody knows how many there were.
+    /// A Plan announces, or the host answers who asks for it: such frames are dropped like others, and
+    /// nobody knows how many there were.
     announces: bool,
     /// Probe frames that were put to members besides the first copy (a switch that floods).
     copies: u64,
@@ -283,6 +288,7 @@ impl Simulation {
             pending: Vec::new(),
             rows: Vec::new(),
             switch: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
             moves: 0,
             steps: 0,
             failing: BTreeSet::new(),

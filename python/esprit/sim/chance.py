@@ -174,7 +174,7 @@ def _changed(scenario: Scenario) -> Scenario:
 
 
 def _other_traffic(scenario: Scenario) -> Scenario:
-    """One source in six is a capture's; one inbound in two comes to members' own addresses."""
+    """One source in six is a capture's; inbound ones come to the team, to members, or as told."""
     lot = lots.lot(scenario.seed, "traffic")
 
     def drawn(one: Traffic) -> Traffic:
@@ -185,6 +185,8 @@ def _other_traffic(scenario: Scenario) -> Scenario:
             one = replace(one, pattern="pcap", packets=packets, burst=1)
         if one.direction == "in" and lot.random() < 0.5:
             one = replace(one, via=names)
+        elif one.direction == "in" and lot.random() < 0.5:
+            one = replace(one, asks=True)
         return one
 
     return replace(scenario, traffic=tuple(map(drawn, scenario.traffic)))

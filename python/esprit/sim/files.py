@@ -218,6 +218,8 @@ def _traffic_faults(
             )
         if weight < 1:
             yield problem(f"{where}: size", "has a weight below 1; write pairs of size and weight")
+    if traffic.asks and traffic.direction == "out":
+        yield problem(f"{where}: asks", 'is of peers that send; add direction = "in"')
     for name in traffic.via:
         if name not in members:
             yield problem(f"{where}: via", f"{name} is no member; name members by their interfaces")
@@ -323,6 +325,7 @@ def _traffic(table: TrafficTable, team: str, folder: Path, source: str) -> Traff
         flows=table.flows,
         plain=table.plain,
         via=tuple(table.via),
+        asks=table.asks,
         start_ns=table.start,
         stop_ns=table.stop,
         burst=table.burst,

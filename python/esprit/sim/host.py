@@ -330,6 +330,7 @@ def _traffic(host: Host, wanted: Traffic) -> _native.TrafficSpec:
         "team": host.teams[wanted.team],
         "inbound": inbound,
         "plain": wanted.plain,
+        "asks": wanted.asks,
         "flows": flows,
         "sizes": {"mix": [list(pair) for pair in wanted.sizes]},
         "start_ns": wanted.start_ns,

@@ -103,6 +103,7 @@ class Traffic:
         sizes: Bytes of IP packets, and how many of each.
         plain: No policy protects it.
         via: Inbound, to these members' own addresses in turn; empty: to the team's.
+        asks: Inbound, each peer asks for our address, and sends to the one that it was told.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Traffic:
     flows: int = 16
     plain: bool = False
     via: tuple[str, ...] = ()
+    asks: bool = False
     start_ns: int = 0
     stop_ns: int | None = None
     burst: int = 1

@@ -150,6 +150,7 @@ class TrafficTable(Table):
     flows: int = Field(16, ge=1, le=1 << 20)
     plain: bool = False
     via: list[InterfaceName] = Field(default_factory=list)
+    asks: bool = False
     start: Duration = 0
     stop: Duration | None = None
     burst: int = Field(1, ge=1, le=1024)

@@ -8,7 +8,8 @@
 //!
 //! The balance is exact but for two cases, in which only what is missing is seen, and not what is too
 //! much: once an engine was made to lie (what it spoils is dropped for what it looks like), and
-//! where a Plan announces (its frames are dropped and counted like others, and nobody sent them).
+//! where a Plan announces, or peers ask for the team's address (such frames are dropped and
+//! counted like others, and are no packets of a flow).
 //!
 //! It is drawn up after every step and after every decision; with more SAs than [`EACH_STEP`], after
 //! decisions and every millisecond. At rest nothing may be under way any more.

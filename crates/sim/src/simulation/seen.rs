@@ -188,6 +188,7 @@ impl Simulation {
         if self.wires.members.get(&from).is_none_or(dead) {
             return;
         }
+        self.told(bytes);
         let mut woken = false;
         for (mac, &(id, _)) in &self.member_macs {
             let port = self.wires.members.get_mut(&id);

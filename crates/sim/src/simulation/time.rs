@@ -7,7 +7,7 @@ use super::{IDLE, STUCK, Simulation, WIRE_LOST};
 use crate::checks::{Rule, Sabotage};
 use crate::probe::Probe;
 use crate::report::EventRow;
-use crate::traffic::Source;
+use crate::traffic::{FlowSpec, Source};
 use crate::wire::MemberPort;
 
 impl Simulation {
@@ -113,8 +113,12 @@ impl Simulation {
         state.fate.push(self.now.0);
         self.open += 1;
         if source.spec.inbound {
-            let (spi, via, team) = (flow.spi, flow.via, source.spec.team);
-            self.peer_sends(index, probe, spi, via, team, frame);
+            let flow = flow.clone();
+            if source.spec.asks && probe.number == 0 {
+                let team = source.spec.team;
+                self.answer(team, &flow);
+            }
+            self.peer_sends(index, probe, &flow, frame);
         } else {
             let host = self.wires.hosts.get_mut(&source.spec.team);
             match host.filter(|host| host.down.len() < self.config.host_queue) {
@@ -131,24 +135,11 @@ impl Simulation {
 
     /// The peer sends a packet: by the switch, to the port where it saw the address last, or to
     /// all.
-    fn peer_sends(
-        &mut self,
-        source: usize,
-        probe: Probe,
-        spi: Option<u32>,
-        via: Option<u32>,
-        team: u32,
-        mut frame: Vec<u8>,
-    ) {
-        let own = via.and_then(|via| {
-            let found = self.member_macs.iter().find(|(_, (id, _))| *id == via);
-            found.map(|(&mac, &(id, _))| (mac, id))
-        });
-        let mac = own.map_or_else(
-            || self.team_macs.get(&team).copied().unwrap_or_default().0,
-            |(mac, _)| mac,
-        );
-        if let Some(spi) = spi {
+    fn peer_sends(&mut self, source: usize, probe: Probe, flow: &FlowSpec, mut frame: Vec<u8>) {
+        let team = self.sources[source].spec.team;
+        let own = self.destination(flow);
+        let mac = own.unwrap_or_else(|| self.team_macs.get(&team).copied().unwrap_or_default().0);
+        if let Some(spi) = flow.spi {
             let Some((_, sealed)) = self.peer.seal(spi, mac, &frame) else {
                 self.verdict.broken(
                     self.now,
@@ -161,7 +152,7 @@ impl Simulation {
         } else {
             frame[..6].copy_from_slice(&mac);
         }
-        let learned = own.map(|(_, id)| id).or_else(|| {
+        let learned = self.member_macs.get(&mac).map(|&(id, _)| id).or_else(|| {
             let at = self.switch.get(&mac).copied();
             at.filter(|at| self.wires.members.get(at).is_some_and(|port| port.up))
         });
