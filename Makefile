@@ -51,7 +51,8 @@ lint: build ## ruff, mypy, stubtest, clippy, rustfmt
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	cargo fmt --all --check
 
-bench: build ## throughput beside the raw pair, ESP in memory beside the bare cipher
+bench: build ## what a placement costs, throughput beside the raw pair, ESP in memory beside the bare cipher
+	@cargo run --quiet --release -p esprit-crypto --example placement_cost
 	@cargo build --quiet --release -p rawpair -p espmem
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 

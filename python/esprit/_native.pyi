@@ -851,6 +851,7 @@ class TrafficSpec(TypedDict):
     team: int
     inbound: bool
     plain: bool
+    asks: bool
     pattern: Literal["constant", "poisson", "on-off", "recorded"]
     rate_bps: NotRequired[int]
     on_ns: NotRequired[int]

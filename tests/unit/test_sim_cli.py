@@ -1,13 +1,15 @@
 """``esprit simulate``: what failed says the command that runs it again, to the byte."""
 
+import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from esprit.cli import main
+from esprit.sim import figures
 
 FILE = """
 name = "link-lost"
@@ -72,6 +74,45 @@ def test_each_of_those_compared_says_its_own_command(
     assert commands[0] == "esprit simulate --seed 1 own.toml"
     assert "esprit simulate --seed 1 --rival least-queue own.toml" in commands
     assert "".join(esprit(*shlex.split(one)[1:])[1] for one in commands) == out
+
+
+def test_json_says_the_command_too(
+    esprit: Simulate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.toml").write_text(FILE)
+    code, out, _ = esprit("simulate", "own.toml", "-j", "--rival", "least-queue")
+    (found,) = json.loads(out)
+    assert code == 1
+    assert found["again"] == "esprit simulate --seed 1 --rival least-queue own.toml"
+    assert json.loads(esprit(*shlex.split(found["again"])[1:], "-j")[1]) == [found]
+    Path("own.toml").write_text(FILE.replace("sent == 0", "sent > 0"))
+    code, out, _ = esprit("simulate", "own.toml", "-j")
+    assert code == 0
+    assert json.loads(out)[0]["again"] is None
+
+
+def test_a_figure_that_is_missed_says_the_command_too(
+    esprit: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short() -> Iterator[figures.Line]:
+        """How long it is."""
+        yield "length", "1 m", False
+        yield "width", "2 m", True
+
+    def wide() -> Iterator[figures.Line]:
+        """How wide it is."""
+        yield "width", "2 m", True
+
+    monkeypatch.setattr(figures, "FIGURES", {"short": short, "wide": wide})
+    code, out, _ = esprit("simulate", "--figures")
+    assert code == 1
+    commands = [line.partition("again: ")[2] for line in out.splitlines() if "again: " in line]
+    assert commands == ["esprit simulate --figures short"]
+    code, out, _ = esprit(*shlex.split(commands[0])[1:])
+    assert code == 1
+    assert "length" in out
+    assert "wide" not in out
 
 
 def test_a_random_scenario_is_run_by_its_number(esprit: Simulate) -> None:

@@ -34,6 +34,7 @@ def test_a_small_file_has_defaults() -> None:
     [
         (('rate = "1G"', 'rate = "1X"'), "here: traffic 1 (all): rate: "),
         (('rate = "1G"', ""), "here: traffic all: rate: write one of rate and load"),
+        (('rate = "1G"', 'rate = "1G"\nasks = true'), "here: traffic all: asks: is of peers that"),
         (('mode = "balance-alb"', "colour = 1"), "here: team team0: colour: is not known here"),
         (('rate = "1G"', 'rate = "1G"\nsize = 1590'), "here: traffic all: size: 1590 is no size"),
         (('[[traffic]]\nname = "all"\nrate = "1G"', ""), "here: traffic: is missing, and so is"),

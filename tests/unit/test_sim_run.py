@@ -26,6 +26,7 @@ SABOTAGE = [
     ("bytes", "bytes"),
     ("conservation", "conservation"),
     ("bounded", "bounded"),
+    ("queue", "bounded"),
 ]
 
 
@@ -45,6 +46,8 @@ def test_a_rule_that_is_broken_is_seen(what: str, rule: str) -> None:
     assert broken.violation is not None
     assert broken.violation.rule == rule
     assert broken.violation.seed == scenario.seed
+    # While traffic runs: what is lost is missed at once, a buffer in the next lull.
+    assert broken.violation.time < scenario.duration
     # The same run breaks it again, at the same moment and with the same words.
     assert Run(scenario, sabotage={what: 20}).through().violation == broken.violation
 

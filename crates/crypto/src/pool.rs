@@ -5,7 +5,7 @@
 //! | [`Pool::submit`] | a job is to be done; it is placed, or waits, or is refused |
 //! | [`Pool::poll`] | in every step, when an engine woke the worker, and at [`Pool::timeout`] |
 //! | [`Pool::admit`], [`Pool::remove`], [`Pool::set_grants`], [`Pool::inject`] | between steps |
-//! | [`Pool::snapshot`], [`Pool::queues`], [`Pool::explain`], [`Pool::preferred_ops`] | at any time |
+//! | [`Pool::snapshot`], [`Pool::queues`], [`Pool::levels`], [`Pool::explain`], [`Pool::preferred_ops`] | at any time |
 //!
 //! A job that was placed on a synchronous engine is back at the next `poll`, at the same `now`.
 //! Every job that `submit` took ends in one [`Done`], and:
@@ -29,6 +29,7 @@ mod check;
 mod flights;
 mod journey;
 mod keys;
+mod level;
 mod limits;
 mod place;
 mod queue;
@@ -59,6 +60,7 @@ use crate::pool::seat::Seat;
 use crate::seats::{MAX_ENGINES, SeatSet};
 use crate::verify::Verified;
 
+pub use level::Level;
 pub use report::{Done, EngineSnapshot, Found, LostReason, PoolEvent, QueueLevel, Queues, Reject};
 pub use seat::Counters;
 

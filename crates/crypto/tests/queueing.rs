@@ -230,6 +230,34 @@ fn a_short_job_does_not_take_the_room_that_a_long_one_waits_for() {
 }
 
 #[test]
+fn a_long_job_without_headroom_does_not_keep_an_idle_engine_from_a_short_one() {
+    let mut lab = Lab::with_devices(&[slow()]);
+    lab.grant(vec![Grant {
+        headroom: Some(0.5),
+        ..own(1, 11)
+    }]);
+    let long = sealing(&key(1), &lab.buffers, 0, &[1400; 8]);
+    let short = sealing(&key(2), &lab.buffers, 0, &[1400]);
+    // Its member sends: of what such a job takes, others may have a third.
+    submit(&mut lab, &long, (TEAM, Some(11), 1, 1)).unwrap();
+    lab.run_for_ms(1);
+    assert_eq!(lab.snapshot(1).outstanding, 0);
+    let waits = submit(&mut lab, &long, (TEAM, Some(12), 2, 1)).unwrap();
+    let fits = submit(&mut lab, &short, (TEAM, Some(12), 3, 1)).unwrap();
+    let behind = submit(&mut lab, &short, (TEAM, Some(12), 2, 1)).unwrap();
+    assert_eq!(lab.pool.queues().secondary.jobs, 3);
+    lab.run_for_ms(1);
+    assert_done(lab.end_of(fits), &short);
+    // Nobody would have gained: it leaves behind the long one.
+    assert_eq!(lab.pool.queues().secondary.jobs, 2);
+    assert_eq!(lab.pool.idles(lab.now), None);
+    // The member is silent for long enough.
+    lab.run_for_ms(100);
+    assert_done(lab.end_of(waits), &long);
+    assert_done(lab.end_of(behind), &short);
+}
+
+#[test]
 fn the_workers_own_engine_works_in_turns() {
     let mut lab = Lab::new();
     lab.pool

@@ -150,6 +150,11 @@ pub(crate) struct Applications {
 }
 
 impl Applications {
+    /// Whether no task is here or with an engine.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.flights.is_empty()
+    }
+
     /// When the worker is to step again for their sake.
     pub(crate) const fn timeout(&self) -> Option<Time> {
         self.retry_at

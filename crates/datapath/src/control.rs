@@ -79,6 +79,10 @@ impl Worker {
                 member.mac = spec.mac;
                 member.ifindex = spec.ifindex;
                 member.up = spec.up;
+                // A new port counts from nothing, and what it loses first is not to be taken for
+                // what the old one had lost.
+                member.unbuffered = 0;
+                member.kernel_drops = 0;
             }
             None => {
                 let member = Member::new(spec.id, spec.team, spec.mac, spec.ifindex, spec.up);

@@ -40,6 +40,8 @@ pub(crate) struct Decision {
     pub verdict: Verdict,
     /// The share of the transmit table that it belongs to, where it goes by one.
     pub share: Option<usize>,
+    /// The hash of its flow, where it is of one.
+    pub hash: Option<u32>,
     /// What follows.
     pub fate: Result<Fate, DropReason>,
 }
@@ -47,10 +49,14 @@ pub(crate) struct Decision {
 /// Decides on a packet. `frame` is what it was parsed from.
 pub(crate) fn decide(team: &Team, parsed: &Parsed, frame: &[u8]) -> Decision {
     let verdict = team.spd.lookup_out(parsed, frame);
-    let mut share = None;
+    let (mut share, mut flow) = (None, None);
     let fate = match verdict.action {
         Action::Discard => Err(discarded(verdict.rule)),
-        Action::Protect => protected(team, parsed, verdict, &mut share),
+        Action::Protect => {
+            let hash = FlowKey::of(parsed).hash(0);
+            flow = Some(hash);
+            protected(team, hash, verdict, &mut share)
+        }
         Action::Bypass => {
             // ARP, ND, broadcast, multicast and non-IP leave by the receiver.
             let by_receiver = match parsed.net {
@@ -64,6 +70,7 @@ pub(crate) fn decide(team: &Team, parsed: &Parsed, frame: &[u8]) -> Decision {
             } else {
                 let hash = FlowKey::of(parsed).hash(0);
                 let lane = team.route.plain();
+                flow = Some(hash);
                 share = Some(lane.share(hash));
                 lane.transmit(hash).map(Fate::Pass)
             }
@@ -73,13 +80,14 @@ pub(crate) fn decide(team: &Team, parsed: &Parsed, frame: &[u8]) -> Decision {
     Decision {
         verdict,
         share,
+        hash: flow,
         fate,
     }
 }
 
 fn protected(
     team: &Team,
-    parsed: &Parsed,
+    hash: u32,
     verdict: Verdict,
     share: &mut Option<usize>,
 ) -> Result<Fate, DropReason> {
@@ -91,7 +99,6 @@ fn protected(
         return Err(DropReason::NoMember);
     }
     let lane = team.route.protected(policy.algorithm);
-    let hash = FlowKey::of(parsed).hash(0);
     let by_share = lane.transmit(hash);
     if by_share.is_none() && lane.single.is_none() && !policy.sas.is_empty() {
         // The mask serves nobody with this algorithm.

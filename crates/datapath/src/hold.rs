@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use esprit_packet::{RxFrame, Time};
 
 use crate::member::Member;
+use crate::plan::BUCKETS;
 use crate::route::Route;
 use crate::worker::{Io, Worker};
 
@@ -16,7 +17,7 @@ use crate::worker::{Io, Worker};
 const HOLD: Time = Time::from_millis(250);
 
 /// Frames that wait at most: eight batches. At that the virtual NIC is not read.
-const FRAMES: usize = 256;
+pub(crate) const FRAMES: usize = 256;
 
 /// While it waits, what went before is looked at so often: waking costs some microseconds, and
 /// a frame of 64 KiB takes 500 at 1 Gbit/s.
@@ -35,6 +36,8 @@ pub struct Hold {
     /// the batch at hand were given away.
     sas: Option<Vec<(u32, u64)>>,
     frames: VecDeque<RxFrame>,
+    /// Flows, by their hash, of which frames wait.
+    waiting: Box<[bool; BUCKETS]>,
 }
 
 impl Hold {
@@ -58,6 +61,7 @@ impl Hold {
             from,
             sas: None,
             frames: VecDeque::new(),
+            waiting: Box::new([false; BUCKETS]),
         })
     }
 
@@ -66,9 +70,12 @@ impl Hold {
         self.look_at.min(self.until)
     }
 
-    /// Whether a frame of this share has to wait.
-    pub(crate) fn holds(&self, share: usize) -> bool {
-        self.moved.get(share).copied().unwrap_or(false)
+    /// Whether a frame of this flow, and of this share if it goes by one, has to wait: where its share
+    /// moved, and behind those of its flow that wait already, though a Plan since then, or a mask,
+    /// has it go by another share or by none.
+    pub(crate) fn holds(&self, hash: u32, share: Option<usize>) -> bool {
+        let moved = share.and_then(|share| self.moved.get(share));
+        moved.copied().unwrap_or(false) || self.waiting[hash as usize % BUCKETS]
     }
 
     /// More shares moved meanwhile.
@@ -82,14 +89,25 @@ impl Hold {
         self.sas = None;
     }
 
-    /// A frame waits.
-    pub(crate) fn push(&mut self, frame: RxFrame) {
+    /// A frame of this flow waits.
+    pub(crate) fn push(&mut self, hash: u32, frame: RxFrame) {
+        self.waiting[hash as usize % BUCKETS] = true;
         self.frames.push_back(frame);
     }
 
     /// Whether as many wait as may.
     pub(crate) fn is_full(&self) -> bool {
         self.frames.len() >= FRAMES
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// How many packets they are.
+    pub(crate) fn packets(&self) -> u64 {
+        self.frames.iter().map(RxFrame::packets).sum()
     }
 
     /// What waits, in its order.

@@ -26,6 +26,7 @@ mod group;
 pub mod hold;
 mod inbound;
 mod l2;
+pub mod level;
 pub mod member;
 mod moderation;
 mod opened;

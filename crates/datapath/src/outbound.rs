@@ -92,10 +92,11 @@ impl Worker {
         let decision = decide(team, parsed, frame.buf.data());
         self.trail.policy = decision.verdict.policy.map(|id| id.0);
         let fate = decision.fate?;
-        if let Some(share) = decision.share
-            && let Some(hold) = team.hold.as_mut().filter(|hold| hold.holds(share))
+        if let Some(hash) = decision.hash
+            && let Some(hold) = &mut team.hold
+            && hold.holds(hash, decision.share)
         {
-            hold.push(frame);
+            hold.push(hash, frame);
             return Ok(());
         }
         if let Fate::Pass(member) | Fate::Protect { member, .. } = fate

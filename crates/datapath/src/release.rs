@@ -91,6 +91,17 @@ impl<W, R> Release<W, R> {
         }
     }
 
+    /// What entries come to that are not yet released: those worked on by `waiting`, those that can be
+    /// released by `ready`; those that were lost are nothing any more.
+    pub fn sum(&self, waiting: impl Fn(&W) -> u64, ready: impl Fn(&R) -> u64) -> u64 {
+        let each = |slot: &Slot<W, R>| match slot {
+            Slot::Waiting(entry) => waiting(entry),
+            Slot::Ready(entry) => ready(entry),
+            Slot::Tombstone => 0,
+        };
+        self.slots.iter().map(each).sum()
+    }
+
     /// Entries not yet released.
     #[must_use]
     pub fn len(&self) -> usize {

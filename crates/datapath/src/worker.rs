@@ -5,6 +5,7 @@
 //! | [`Worker::step`] | takes what came in, moves it on, sends what is ready |
 //! | `team_add`, `member_add`, `sa_add`, `publish`, … | commands; applied between two steps |
 //! | [`Worker::snapshot`] | everything there is to see |
+//! | [`Worker::levels`], [`Worker::held`], [`Worker::dropped`] | accounts, for simulations (`level.rs`) |
 //!
 //! The caller owes monotonic time, and a step when a port is readable, an engine woke it, or
 //! [`Progress::next`] has come. Nothing below reads a clock, sleeps, or calls the system but

@@ -9,12 +9,12 @@ use esprit_crypto::engines::asic_model::AsicSpec;
 use esprit_crypto::{EngineId, Fault, Health, Verdict};
 use esprit_datapath::drops::Way;
 use esprit_datapath::plan::SourceMac;
-use esprit_datapath::{DropReason, PolicyWithSas};
+use esprit_datapath::{Answer, DropReason, MemberSpec, PolicyWithSas};
 use esprit_ipsec::sad::Mode;
 use esprit_ipsec::selector::Selector;
 use esprit_ipsec::spd::{Action, PolicySpec};
 use esprit_packet::{Time, VnetHdr};
-use lab::{Host, TEAM, fix_header, member_mac, sealed, team_mac, tso, udp};
+use lab::{Host, Queue, TEAM, fix_header, member_mac, sealed, team_mac, tso, udp};
 
 const PLAIN: VnetHdr = VnetHdr {
     flags: 0,
@@ -465,4 +465,26 @@ fn a_storm_of_drops_asks_engines_once_in_a_while() {
     // Other drops are told at once.
     host.worker.sa_delete(1);
     assert_eq!(dropped(&mut host, 2, 1).0, "no-sa");
+}
+
+#[test]
+fn what_a_new_port_loses_first_is_counted_though_the_old_one_had_lost_more() {
+    let mut host = right();
+    let lost = |host: &Host| host.drops().get("no-memory").copied().unwrap_or(0);
+    host.member(1).counters.rx_no_buffer = 5;
+    host.settle();
+    assert_eq!(lost(&host), 5);
+    let spec = MemberSpec {
+        id: 1,
+        team: TEAM,
+        mac: member_mac(2, 1),
+        ifindex: 1,
+        up: true,
+    };
+    assert!(matches!(host.worker.member_add(&spec), Answer::Done));
+    let mut port = Queue::default();
+    port.counters.rx_no_buffer = 3;
+    host.wires.members.insert(1, port);
+    host.settle();
+    assert_eq!(lost(&host), 8);
 }

@@ -76,6 +76,38 @@ fn the_wait_is_bounded() {
 }
 
 #[test]
+fn a_flow_waits_behind_its_frames_that_wait_whatever_a_plan_makes_of_its_share() {
+    let mut host = Host::new(1, 2).with_cpu();
+    let first = host.plan(vec![1], 1, SourceMac::Team);
+    host.publish(first);
+    host.member(1).full = true;
+    let send = |host: &mut Host, number: u32| {
+        for port in 0..8 {
+            host.send(VnetHdr::default(), plain(port, number));
+        }
+    };
+    send(&mut host, 0);
+    let second = host.plan(vec![2], 1, SourceMac::Team);
+    host.publish(second);
+    send(&mut host, 1);
+    // The same member for all, by more shares.
+    let third = host.plan(vec![2, 2, 2, 2], 1, SourceMac::Team);
+    host.publish(third);
+    send(&mut host, 2);
+    let mut seen = Vec::new();
+    observe(&mut host, &mut seen);
+    assert_eq!(seen, [], "what came last ran ahead");
+    host.member(1).full = false;
+    for _ in 0..10 {
+        host.now = host.now + Time::from_millis(1);
+        host.settle();
+        observe(&mut host, &mut seen);
+    }
+    let in_order: Vec<u32> = (0..3).flat_map(|number| [number; 8]).collect();
+    assert_eq!(seen, in_order);
+}
+
+#[test]
 fn only_flows_that_move_wait() {
     let mut host = Host::new(1, 2).with_cpu();
     let first = host.plan(vec![1, 1], 1, SourceMac::Team);

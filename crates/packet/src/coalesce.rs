@@ -119,6 +119,12 @@ impl Coalescer {
         }
     }
 
+    /// Packets that are open.
+    #[must_use]
+    pub fn packets(&self) -> usize {
+        self.flows.iter().map(|flow| flow.body.len().max(1)).sum()
+    }
+
     /// Ends the batch: all that is open goes to `out`, the oldest flow first.
     pub fn flush(&mut self, out: &mut Vec<TxFrame>) {
         self.last = None;

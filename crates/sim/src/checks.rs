@@ -66,6 +66,8 @@ pub enum Sabotage {
     Conservation(u64),
     /// A buffer is kept.
     Bounded(u64),
+    /// A queue is seen with more in it than it may hold.
+    Queue(u64),
     /// An engine takes nothing more from then on.
     WorkConservation(u64),
 }
@@ -89,6 +91,7 @@ impl Trap {
         | Sabotage::Redone(left)
         | Sabotage::Conservation(left)
         | Sabotage::Bounded(left)
+        | Sabotage::Queue(left)
         | Sabotage::WorkConservation(left)) = match self.0 {
             Some(sabotage) => sabotage,
             None => return false,

@@ -4,7 +4,8 @@
 //! traffic -> host queue -> Worker::step -> pool -> engines (stepped) -> port -> wire -> peer
 //!    agenda: arrivals, devices that have room again, the worker's own deadlines
 //!    checks: nonces where engines are given jobs; order, copies, plaintext where frames are
-//!            handed over; every byte where the peer opens them; conservation at rest
+//!            handed over; every byte where the peer opens them; after each step, where all
+//!            packets and buffers are, and how full the queues (simulation/ledger.rs)
 //! ```
 //!
 //! [`Simulation::advance`] runs until a decision is due or a time is reached; whoever calls it

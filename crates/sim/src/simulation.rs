@@ -5,10 +5,13 @@
 
 mod accounts;
 mod commands;
+mod ledger;
+mod neighbours;
 mod seen;
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use esprit_crypto::{Fault, Pool, Wake};
@@ -202,15 +205,27 @@ pub struct Simulation {
     pending: Vec<Stamped>,
     rows: Vec<EventRow>,
     switch: Seen,
+    /// What peers were told of our address and theirs: where it is.
+    neighbours: BTreeMap<(Ipv4Addr, Ipv4Addr), [u8; 6]>,
     moves: u64,
     steps: u64,
     /// Engines that were made to fail: one that is stuck inside refuses jobs with nothing to do.
     failing: BTreeSet<u32>,
-    /// Outbound SAs, with their teams, and teams whose packets engines' own members send.
+    /// SAs there are.
+    sas: usize,
+    /// Outbound SAs, with their teams, and teams whose packets engines' own members send,
+    /// or once did.
     outbound: BTreeMap<u32, u32>,
     direct: BTreeSet<u32>,
     /// Since when an engine stands idle though a job waits.
     idle_since: Option<Time>,
+    /// Packets that were sent, have not arrived and were not lost outside the host.
+    open: u64,
+    /// Frames of the teams' own that members now gone read with no buffer for them.
+    own_lost: u64,
+    /// A Plan announces, or the host answers who asks for it: such frames are dropped like others, and
+    /// nobody knows how many there were.
+    announces: bool,
     /// Probe frames that were put to members besides the first copy (a switch that floods).
     copies: u64,
     arrivals: u64,
@@ -273,12 +288,17 @@ impl Simulation {
             pending: Vec::new(),
             rows: Vec::new(),
             switch: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
             moves: 0,
             steps: 0,
             failing: BTreeSet::new(),
+            sas: 0,
             outbound: BTreeMap::new(),
             direct: BTreeSet::new(),
             idle_since: None,
+            open: 0,
+            own_lost: 0,
+            announces: false,
             copies: 0,
             arrivals: 0,
             window_from: Time::ZERO,

@@ -80,6 +80,9 @@ pub struct TrafficSpec {
     /// No policy protects it: it leaves as it is.
     #[serde(default)]
     pub plain: bool,
+    /// Of the peer's: it asks for our address, and sends where it was told.
+    #[serde(default)]
+    pub asks: bool,
     /// When.
     #[serde(flatten)]
     pub pattern: Pattern,

@@ -23,16 +23,31 @@ pub(crate) struct HostPort {
     counters: PortCounters,
 }
 
+/// A frame that a member's device has received.
+#[derive(Debug)]
+struct Heard {
+    bytes: Vec<u8>,
+    /// It is a team's own, as probes between members are, and no packet of a flow.
+    own: bool,
+}
+
 /// A member's device: it takes frames until its ring is full, and puts them on the wire at its
 /// rate.
 #[derive(Debug)]
 pub(crate) struct MemberPort {
-    pub(crate) rx: VecDeque<Vec<u8>>,
+    rx: VecDeque<Heard>,
+    /// Of those, frames that are no packets of a flow.
+    own: usize,
+    /// Such frames that were read with no buffer for them.
+    pub(crate) own_lost: u64,
     pub(crate) handed: Vec<Handed>,
     pub(crate) now: Time,
     pub(crate) up: bool,
     pub(crate) deaf: bool,
+    /// Its interface was deleted: reading and sending say so.
     pub(crate) gone: bool,
+    /// The worker has done with it.
+    closed: bool,
     rate_bps: u64,
     ring: usize,
     mtu: usize,
@@ -52,11 +67,14 @@ impl MemberPort {
     pub(crate) const fn new(rate_bps: u64, mtu: usize, ring: usize, up: bool) -> Self {
         Self {
             rx: VecDeque::new(),
+            own: 0,
+            own_lost: 0,
             handed: Vec::new(),
             now: Time::ZERO,
             up,
             deaf: false,
             gone: false,
+            closed: false,
             rate_bps,
             ring,
             mtu,
@@ -81,6 +99,33 @@ impl MemberPort {
         }
     }
 
+    /// A packet of a flow has come in.
+    pub(crate) fn receive(&mut self, bytes: Vec<u8>) {
+        self.rx.push_back(Heard { bytes, own: false });
+    }
+
+    /// A frame of a team's own has come in.
+    pub(crate) fn receive_own(&mut self, bytes: Vec<u8>) {
+        self.own += 1;
+        self.rx.push_back(Heard { bytes, own: true });
+    }
+
+    /// Whether there is something to read.
+    pub(crate) fn is_readable(&self) -> bool {
+        !self.rx.is_empty()
+    }
+
+    /// Packets of flows that lie unread.
+    pub(crate) fn unread(&self) -> usize {
+        self.rx.len() - self.own
+    }
+
+    /// What lies unread goes with the interface.
+    pub(crate) fn clear(&mut self) {
+        self.rx.clear();
+        self.own = 0;
+    }
+
     /// When the ring has room again.
     pub(crate) fn room_at(&self) -> Option<Time> {
         (self.ring_until.len() >= self.ring)
@@ -89,29 +134,18 @@ impl MemberPort {
     }
 }
 
-fn receive(
-    queue: &mut VecDeque<Vec<u8>>,
-    counters: &mut PortCounters,
-    pool: &Buffers,
-    out: &mut Vec<RxFrame>,
-    max: usize,
-) -> usize {
-    let mut n = 0;
-    while n < max
-        && let Some(bytes) = queue.pop_front()
-    {
-        let Some(mut buf) = pool.get(bytes.len()) else {
-            counters.rx_no_buffer += 1;
-            continue;
-        };
-        buf.append(&bytes);
-        out.push(RxFrame {
-            vnet: VnetHdr::default(),
-            buf,
-        });
-        n += 1;
-    }
-    n
+/// Puts a frame where the worker finds it; answers whether there was a buffer.
+fn read(bytes: &[u8], counters: &mut PortCounters, pool: &Buffers, out: &mut Vec<RxFrame>) -> bool {
+    let Some(mut buf) = pool.get(bytes.len()) else {
+        counters.rx_no_buffer += 1;
+        return false;
+    };
+    buf.append(bytes);
+    out.push(RxFrame {
+        vnet: VnetHdr::default(),
+        buf,
+    });
+    true
 }
 
 impl Port for HostPort {
@@ -121,7 +155,13 @@ impl Port for HostPort {
         out: &mut Vec<RxFrame>,
         max: usize,
     ) -> Result<usize, PortError> {
-        Ok(receive(&mut self.down, &mut self.counters, pool, out, max))
+        let before = out.len();
+        while out.len() - before < max
+            && let Some(bytes) = self.down.pop_front()
+        {
+            read(&bytes, &mut self.counters, pool, out);
+        }
+        Ok(out.len() - before)
     }
 
     fn send(
@@ -156,7 +196,15 @@ impl Port for MemberPort {
         if self.gone {
             return Err(PortError::Gone);
         }
-        Ok(receive(&mut self.rx, &mut self.counters, pool, out, max))
+        let before = out.len();
+        while out.len() - before < max
+            && let Some(heard) = self.rx.pop_front()
+        {
+            let got = read(&heard.bytes, &mut self.counters, pool, out);
+            self.own -= usize::from(heard.own);
+            self.own_lost += u64::from(heard.own && !got);
+        }
+        Ok(out.len() - before)
     }
 
     fn send(
@@ -226,13 +274,13 @@ impl Io for Wires {
     fn member(&mut self, member: u32) -> Option<&mut dyn Port> {
         self.members
             .get_mut(&member)
-            .filter(|port| !port.gone)
+            .filter(|port| !port.closed)
             .map(|port| port as &mut dyn Port)
     }
 
     fn close_member(&mut self, member: u32) {
         if let Some(port) = self.members.get_mut(&member) {
-            port.gone = true;
+            port.closed = true;
         }
     }
 

@@ -64,16 +64,28 @@ def simulate(
         if out is not None:
             for missing in report.write(out / (name or "esprit") if compare else out):
                 print(missing)
+
+    def again(name: str, report: sim.Report) -> str | None:
+        """The command that runs again what failed."""
+        if report.ok:
+            return None
+        # A random scenario's number is its seed, if no other was given.
+        options = [] if report.seed == random else ["--seed", str(report.seed)]
+        options += [] if name == "esprit" else ["--rival", name]
+        return shlex.join(["esprit", "simulate", *options, *what])
+
     if json:
-        render.as_json([{"placement": name, **report.summary()} for name, report in reports])
+        render.as_json(
+            [
+                {"placement": name, **report.summary(), "again": again(name, report)}
+                for name, report in reports
+            ]
+        )
     else:
         for name, report in reports:
             _print(name, report)
-            if not report.ok:
-                # A random scenario's number is its seed, if no other was given.
-                options = [] if report.seed == random else ["--seed", str(report.seed)]
-                options += [] if name == "esprit" else ["--rival", name]
-                print(f"  again: {shlex.join(['esprit', 'simulate', *options, *what])}")
+            if (command := again(name, report)) is not None:
+                print(f"  again: {command}")
     return 0 if all(report.ok for name, report in reports if name == (names[0] or "esprit")) else 1
 
 

@@ -1,33 +1,26 @@
 """Random scenarios: short, seeded, in pairs of mode, delivery, software and verify.
 
-Any nine seeds in a row hold each pair of two of the last three settings, eighteen each pair with
-the mode. What a seed makes is a value: a failing one is run again by its number.
+With what the first team begins, any nine seeds in a row hold each pair of two of the last three
+settings, eighteen each pair with the mode. What a seed makes is a value: a failing one is run again
+by its number.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from typing import Final
 
 from esprit.model.spec import EngineSpec
-from esprit.model.words import Delivery, Software
+from esprit.model.words import Delivery, ModeName, Software
+from esprit.sim import lots
 from esprit.sim.report import Report
 from esprit.sim.run import run
-from esprit.sim.scenario import (
-    IMIX,
-    Application,
-    Fault,
-    FaultKind,
-    Member,
-    Sas,
-    Scenario,
-    Team,
-    Traffic,
-)
+from esprit.sim.scenario import Fault, Scenario, Team, Traffic
 
+MODES: Final[tuple[ModeName, ...]] = ("active-backup", "balance-alb")
 DELIVERY: Final[tuple[Delivery, ...]] = ("return", "direct", "auto")
 SOFTWARE: Final[tuple[Software, ...]] = ("always", "overflow", "never")
 VERIFY: Final = (0, 1, 10)
@@ -36,31 +29,20 @@ VERIFY: Final = (0, 1, 10)
 #: be found and for decisions (1 ms) to follow.
 SHORT: Final = (3_000_000, 8_000_000)
 
-#: One cipher is enough here, and halves the time of the engines' tests.
-CIPHER: Final = ("aes-128-gcm-16",)
-
-OF_ENGINES: Final[tuple[FaultKind, ...]] = (
-    "die", "hang", "wrong", "late", "heal", "sag", "stick", "coalesce", "reset", "verify",
-    "remove",
-)  # fmt: skip
-OF_MEMBERS: Final[tuple[FaultKind, ...]] = (
-    "link-down", "link-down", "link-up", "vanish", "deaf", "hear", "remove",
-)  # fmt: skip
-
 
 def scenario(seed: int) -> Scenario:
     """The random scenario of that number."""
-    lot = random.Random(f"esprit scenario {seed}")  # noqa: S311 - seeded on purpose
+    lot = lots.lot(seed, "scenario")
     third, pair = seed % 9 // 3, seed % 3
     settings: dict[str, object] = {
-        "mode": ("active-backup", "balance-alb")[seed // 9 % 2],
+        "mode": MODES[seed // 9 % 2],
         "delivery": DELIVERY[third],
         "software": SOFTWARE[pair],
         "failback": lot.choice(("never", "better")),
     }
     duration = lot.randrange(*SHORT)
-    members = tuple(_member(lot, number) for number in range(1, lot.randint(2, 5)))
-    engines = [_asic(lot, f"card{number}") for number in range(lot.randint(0, 2))]
+    members = tuple(lots.member(lot, number) for number in range(1, lot.randint(2, 5)))
+    engines = [lots.asic(lot, f"card{number}") for number in range(lot.randint(0, 2))]
     if lot.random() < 0.5:
         engines.append(EngineSpec(name="cores", kind="cpu", threads=lot.randint(1, 2)))
     bundle = settings["mode"] == "balance-alb" and lot.random() < 0.7
@@ -69,17 +51,11 @@ def scenario(seed: int) -> Scenario:
         members=members,
         settings=settings,
         verify_every=VERIFY[(third + pair) % 3],
-        sas=Sas(
-            policies=lot.randint(1, 3),
-            bundle=bundle,
-            mode=lot.choice(("tunnel", "transport")),
-            udp=lot.random() < 0.3,
-            esn=lot.random() < 0.5,
-        ),
+        sas=lots.sas(lot, bundle=bundle),
     )
     names = [m.engine.name for m in members if m.engine is not None]
     names += [engine.name for engine in engines]
-    return Scenario(
+    base = Scenario(
         name=f"fuzz-{seed}",
         source=f"random scenario {seed}",
         seed=seed,
@@ -89,95 +65,131 @@ def scenario(seed: int) -> Scenario:
         readmit_ns=lot.choice((None, 1_000_000, 4_000_000)),
         teams=(team,),
         engines=tuple(engines),
-        traffic=tuple(_traffic(lot, number) for number in range(lot.randint(1, 3))),
-        faults=tuple(_faults(lot, duration, [m.interface for m in members], names)),
-        applications=tuple(_applications(seed)),
+        traffic=tuple(lots.traffic(lot, number) for number in range(lot.randint(1, 3))),
+        faults=tuple(lots.faults(lot, duration, [m.interface for m in members], names)),
+        applications=tuple(lots.applications(seed)),
         job_rows=0,
     )
+    for more in (_second_team, _joining, _set, _probed, _changed, _other_traffic):
+        base = more(base)
+    return base
 
 
-def _asic(lot: random.Random, name: str) -> EngineSpec:
-    return EngineSpec(
-        name=name,
-        kind="asic",
-        rate_bps=int(10 ** lot.uniform(8.3, 10)),
-        latency_ns=lot.randint(1_000, 50_000),
-        ns_per_packet=lot.randint(10, 500),
-        queue_ns=lot.choice((None, 500_000, 5_000_000)),
-        sa_slots=lot.choice((2, 1024)),
-        memory=lot.choice((None, 256 << 10)),
-        primary=lot.random() < 0.9,
-        secondary=True,
-        algorithms=CIPHER,
+# Each adds one kind of thing to some scenarios, by a lot of its own.
+
+
+def _with_faults(scenario: Scenario, faults: Iterable[Fault]) -> Scenario:
+    return replace(scenario, faults=(*scenario.faults, *faults))
+
+
+def _with_team(scenario: Scenario, team: Team) -> Scenario:
+    """With this team in the place of the first."""
+    return replace(scenario, teams=(team, *scenario.teams[1:]))
+
+
+def _second_team(scenario: Scenario) -> Scenario:
+    """One in five: two teams share the pool, and one's sources are dealt to both."""
+    lot = lots.lot(scenario.seed, "second team")
+    if lot.random() >= 0.2:
+        return scenario
+    members = tuple(lots.member(lot, number) for number in range(11, lot.randint(12, 14)))
+    mode = lot.choice(MODES)
+    settings: dict[str, object] = {
+        "mode": mode,
+        "delivery": lot.choice(DELIVERY),
+        "software": lot.choice(SOFTWARE),
+    }
+    team = Team(
+        name="team1",
+        members=members,
+        settings=settings,
+        verify_every=lot.choice(VERIFY),
+        sas=lots.sas(lot, bundle=mode == "balance-alb"),
+    )
+    names = [m.interface for m in members]
+    engines = [m.engine.name for m in members if m.engine is not None]
+    faults = lots.faults(lot, scenario.duration, names, engines)
+    first, *rest = scenario.traffic
+    dealt = [replace(one, team=lot.choice(("team0", "team1"))) for one in rest]
+    found = replace(scenario, teams=(*scenario.teams, team), traffic=(first, *dealt))
+    if not rest:
+        found = replace(found, traffic=(first, replace(lots.traffic(lot, 1), team="team1")))
+    return _with_faults(found, faults)
+
+
+def _joining(scenario: Scenario) -> Scenario:
+    """What was removed or has vanished joins again; in one of three, others join too."""
+    lot = lots.lot(scenario.seed, "joining")
+    found = _with_faults(scenario, lots.returns(lot, scenario.duration, scenario.faults))
+    if lot.random() < 0.2:
+        team = found.teams[0]
+        names = [m.interface for m in team.members]
+        new = lots.member(lot, len(names) + 1, joins=True)
+        found = _with_team(found, replace(team, members=(*team.members, new)))
+        found = _with_faults(found, [lots.joins(lot, found.duration, names, new.interface)])
+    if lot.random() < 0.2:
+        engine = lots.asic(lot, "late-card")
+        at = lot.randrange(found.duration)
+        found = _with_faults(found, [Fault(at=at, kind="add", engine=engine.name)])
+        joining = frozenset((engine.name,))
+        found = replace(found, engines=(*found.engines, engine), joining=joining)
+    return found
+
+
+def _set(scenario: Scenario) -> Scenario:
+    """One in two: what an operator may set, load that is measured, SAs of unlike weights."""
+    lot = lots.lot(scenario.seed, "settings")
+    if lot.random() >= 0.5:
+        return scenario
+    team = scenario.teams[0]
+    names = [m.interface for m in team.members]
+    settings = {**team.settings, **lots.settings(lot, names)}
+    weights = lot.choice(((1,), (1, 3), (100, 1)))
+    team = replace(team, settings=settings, sas=replace(team.sas, weights=weights))
+    return replace(
+        _with_team(scenario, team),
+        measure_ns=lot.choice((400_000, 2_000_000)),
+        announce=lot.random() < 0.3,
     )
 
 
-def _member(lot: random.Random, number: int) -> Member:
-    name = f"eth{number}"
-    return Member(
-        interface=name,
-        rate_bps=lot.choice((500_000_000, 1_000_000_000, 10_000_000_000)),
-        ring=lot.choice((4, 64, 256)),
-        up=lot.random() < 0.9,
-        priority=lot.randint(0, 2),
-        carry=lot.random() < 0.9,
-        weight=lot.randint(1, 3),
-        foreign=lot.random() < 0.8,
-        engine=_asic(lot, f"{name}-asic") if lot.random() < 0.6 else None,
-    )
+def _probed(scenario: Scenario) -> Scenario:
+    """One in three: members are probed, and one goes deaf."""
+    lot = lots.lot(scenario.seed, "probes")
+    if lot.random() >= 1 / 3:
+        return scenario
+    team = scenario.teams[0]
+    settings = {**team.settings, "probe": lots.probe(lot)}
+    names = [m.interface for m in team.members]
+    faults = lots.deaf(lot, scenario.duration, names)
+    return _with_faults(_with_team(scenario, replace(team, settings=settings)), faults)
 
 
-def _traffic(lot: random.Random, number: int) -> Traffic:
-    kind = lot.random()
-    sizes = lot.choice((((64, 1),), ((1400, 1),), IMIX))
-    # Short packets are as many as long ones, not twenty times as many.
-    mean = sum(size * weight for size, weight in sizes) / sum(weight for _, weight in sizes)
-    return Traffic(
-        name=f"source{number}",
-        team="team0",
-        direction="in" if kind > 0.7 else "out",
-        plain=kind < 0.15 or kind > 0.95,
-        pattern=lot.choice(("constant", "poisson", "on-off")),
-        rate_bps=int(10 ** lot.uniform(7.5, 9.2) * mean / 1400),
-        on_ns=lot.randint(50_000, 1_000_000),
-        off_ns=lot.randint(50_000, 1_000_000),
-        sizes=sizes,
-        flows=lot.randint(1, 24),
-        burst=lot.choice((1, 1, 8, 64)),
-    )
+def _changed(scenario: Scenario) -> Scenario:
+    """One in three: an operator changes a running team."""
+    lot = lots.lot(scenario.seed, "changes")
+    if lot.random() >= 1 / 3:
+        return scenario
+    return _with_faults(scenario, lots.changes(lot, scenario.duration, lot.choice(scenario.teams)))
 
 
-def _applications(seed: int) -> Iterable[Application]:
-    """Of one scenario in four, by a lot of their own: all else is as it was without them."""
-    lot = random.Random(f"esprit applications {seed}")  # noqa: S311 - seeded on purpose
-    if lot.random() < 0.75:
-        return
-    for number in range(lot.randint(1, 2)):
-        yield Application(
-            name=f"program{number}",
-            direction=lot.choice(("seal", "open")),
-            rate_bps=int(10 ** lot.uniform(7.5, 9)),
-            size=lot.choice((16, 1400, 16384)),
-            packets=lot.choice((1, 8, None)),
-            window=lot.choice((1, 4, 32)),
-        )
+def _other_traffic(scenario: Scenario) -> Scenario:
+    """One source in six is a capture's; inbound ones come to the team, to members, or as told."""
+    lot = lots.lot(scenario.seed, "traffic")
 
+    def drawn(one: Traffic) -> Traffic:
+        team = next(team for team in scenario.teams if team.name == one.team)
+        names = tuple(m.interface for m in team.members)
+        if lot.random() < 1 / 6:
+            packets = lots.recording(lot, scenario.duration)
+            one = replace(one, pattern="pcap", packets=packets, burst=1)
+        if one.direction == "in" and lot.random() < 0.5:
+            one = replace(one, via=names)
+        elif one.direction == "in" and lot.random() < 0.5:
+            one = replace(one, asks=True)
+        return one
 
-def _faults(
-    lot: random.Random, duration: int, members: Sequence[str], engines: Sequence[str]
-) -> Iterable[Fault]:
-    for at in sorted(lot.randrange(duration) for _ in range(lot.randint(0, 6))):
-        if engines and lot.random() < 0.6:
-            kind = lot.choice(OF_ENGINES)
-            value = {
-                "wrong": lot.choice((1, 3, 50)),
-                "late": lot.choice((100, 3_000, 9_000)),
-                "sag": lot.randint(1, 90),
-                "coalesce": lot.randint(1_000, 3_000_000),
-            }.get(kind, 0)
-            yield Fault(at=at, kind=kind, engine=lot.choice(engines), value=value)
-        else:
-            yield Fault(at=at, kind=lot.choice(OF_MEMBERS), member=lot.choice(members))
+    return replace(scenario, traffic=tuple(map(drawn, scenario.traffic)))
 
 
 def again(seed: int) -> str:

@@ -443,10 +443,15 @@ def main(names: Sequence[str]) -> int:
             print(f"{name} is no figure; there are {', '.join(FIGURES)}")
             return 2
         print(f"{name}: {(figure.__doc__ or '').splitlines()[0]}")
+        missed = False
         for what, value, good in figure():
-            failed |= good is False
+            missed |= good is False
             mark = {True: "ok", False: "MISSED", None: ""}[good]
             print(f"  {what:44} {value}  {mark}", flush=True)
+        if missed:
+            # Every seed of a figure is its own, so its name says it all.
+            print(f"  again: esprit simulate --figures {name}", flush=True)
+        failed |= missed
     return int(failed)
 
 

@@ -34,14 +34,19 @@ from esprit.sim.schema import (
     FaultTable,
     FileTable,
     MemberTable,
+    SasTable,
     TeamTable,
     TrafficTable,
+    every,
     setting,
 )
 
 #: Faults by what they happen to.
-OF_MEMBERS: Final = ("link-down", "link-up", "vanish", "deaf", "hear", "add", "remove")
-OF_TEAMS: Final = ("mode", "software")
+OF_MEMBERS: Final = (
+    "link-down", "link-up", "vanish", "deaf", "hear", "add", "remove", "replace",
+)  # fmt: skip
+OF_TEAMS: Final = ("mode", "software", "set")
+OF_BOTH: Final = ("add", "remove")
 
 #: Formats of pcap by their first word, in our byte order: nanoseconds of one unit of a fraction.
 PCAP: Final = {0xA1B2C3D4: 1000, 0xA1B23C4D: 1}
@@ -114,22 +119,13 @@ def _faults(table: FileTable, source: str) -> Iterator[Problem]:
         return Problem(source=source, where=where, text=text)
 
     for team in table.team:
-        for key, value in sorted((team.model_extra or {}).items()):
-            known = ", ".join(sorted(name.removesuffix("_ns") for name in SETTINGS))
-            try:
-                setting(key, value)
-            except KeyError:
-                yield problem(f"team {team.name}: {key}", f"is not known here; known are {known}")
-            except ValueError as error:
-                text = str(error).partition("\n")[0]
-                yield problem(f"team {team.name}: {key}", f"does not fit ({text}); correct it")
-        if team.verify is not None and _verify(team.verify) is None:
-            yield problem(
-                f"team {team.name}: verify", 'is none; write "off", "all" or "sample:1/1000"'
-            )
+        where = f"team {team.name}"
+        yield from _settings_faults(team.model_extra or {}, where, problem)
+        if team.verify is not None:
+            yield from _settings_faults({"verify": team.verify}, where, problem)
     teams = [name for team in table.team for name in _numbered(team.name, team.count)]
     members = {
-        name
+        name: own
         for team in table.team
         for own in _numbered(team.name, team.count)
         for member in team.member
@@ -146,20 +142,52 @@ def _faults(table: FileTable, source: str) -> Iterator[Problem]:
     if not (table.traffic or table.application):
         yield problem("traffic", "is missing, and so is application; add one of them")
     for traffic in table.traffic:
-        yield from _traffic_faults(traffic, teams, members, mtu, problem)
+        yield from _traffic_faults(traffic, teams, set(members), mtu, problem)
     for fault in table.fault:
-        where = f"fault {fault.kind} at {fault.at} ns"
-        if fault.kind in OF_MEMBERS and fault.member not in members:
-            yield problem(f"{where}: member", "is none of the members; name one by its interface")
-        elif fault.kind in OF_TEAMS and (fault.team or teams[0]) not in teams:
-            yield problem(f"{where}: team", f"is none of the teams; write {', '.join(teams)}")
-        elif fault.kind not in (*OF_MEMBERS, *OF_TEAMS) and fault.engine not in engines:
-            yield problem(f"{where}: engine", "is none of the engines; name one")
+        yield from _happening_faults(fault, teams, members, engines, problem)
     for line in table.expect:
         try:
             expect.parse(line)
         except ValueError as error:
             yield problem(f"expect {line!r}", str(error))
+
+
+def _settings_faults(
+    settings: Mapping[str, object], where: str, problem: Callable[[str, str], Problem]
+) -> Iterator[Problem]:
+    for key, value in sorted(settings.items()):
+        known = ", ".join(sorted(name.removesuffix("_ns") for name in SETTINGS))
+        try:
+            setting(key, value)
+        except KeyError:
+            yield problem(f"{where}: {key}", f"is not known here; known are {known}")
+        except ValueError as error:
+            text = str(error).partition("\n")[0]
+            yield problem(f"{where}: {key}", f"does not fit ({text}); correct it")
+
+
+def _happening_faults(
+    fault: FaultTable,
+    teams: list[str],
+    members: Mapping[str, str],
+    engines: set[str],
+    problem: Callable[[str, str], Problem],
+) -> Iterator[Problem]:
+    where = f"fault {fault.kind} at {fault.at} ns"
+    of_engine = fault.kind in OF_BOTH and fault.engine is not None
+    if fault.kind in OF_TEAMS:
+        if (fault.team or teams[0]) not in teams:
+            yield problem(f"{where}: team", f"is none of the teams; write {', '.join(teams)}")
+        yield from _settings_faults(fault.settings, where, problem)
+    elif fault.kind in OF_MEMBERS and not of_engine:
+        own = members.get(fault.member or "")
+        others = {name for name, team in members.items() if team == own} - {fault.member}
+        if own is None:
+            yield problem(f"{where}: member", "is none of the members; name one by its interface")
+        elif fault.kind == "replace" and fault.by not in others:
+            yield problem(f"{where}: by", "is no other member of the team; name one that joins")
+    elif fault.engine not in engines:
+        yield problem(f"{where}: engine", "is none of the engines; name one")
 
 
 def _traffic_faults(
@@ -190,6 +218,8 @@ def _traffic_faults(
             )
         if weight < 1:
             yield problem(f"{where}: size", "has a weight below 1; write pairs of size and weight")
+    if traffic.asks and traffic.direction == "out":
+        yield problem(f"{where}: asks", 'is of peers that send; add direction = "in"')
     for name in traffic.via:
         if name not in members:
             yield problem(f"{where}: via", f"{name} is no member; name members by their interfaces")
@@ -205,23 +235,14 @@ def _member_names(team: TeamTable, own: str, member: MemberTable) -> list[str]:
     return _numbered(base, member.count)
 
 
-def _verify(text: str) -> int | None:
-    if text == "off":
-        return 0
-    if text == "all":
-        return 1
-    head, _, every = text.partition("sample:1/")
-    return int(every) if not head and every.isdecimal() and int(every) > 0 else None
-
-
 def _scenario(table: FileTable, source: str, folder: Path) -> Scenario:
     teams = tuple(
         Team(
             name=name,
             members=tuple(_members(team, name)),
             settings=dict(setting(key, value) for key, value in (team.model_extra or {}).items()),
-            sas=Sas(**dict(team.sas)),
-            verify_every=None if team.verify is None else _verify(team.verify),
+            sas=_sas(team.sas),
+            verify_every=None if team.verify is None else every(team.verify),
         )
         for team in table.team
         for name in _numbered(team.name, team.count)
@@ -245,11 +266,23 @@ def _scenario(table: FileTable, source: str, folder: Path) -> Scenario:
             for one in table.engine
             for name in _numbered(one.name or "", one.count)
         ),
+        joining=frozenset(
+            name
+            for one in table.engine
+            if one.joins
+            for name in _numbered(one.name or "", one.count)
+        ),
         traffic=tuple(_traffic(one, teams[0].name, folder, source) for one in table.traffic),
         applications=tuple(_application(one) for one in table.application),
         faults=tuple(_fault(one, teams[0].name) for one in table.fault),
         expect=tuple(table.expect),
     )
+
+
+def _sas(table: SasTable) -> Sas:
+    found = dict(table)
+    weights = tuple(found.pop("weight"))
+    return Sas(**found, weights=weights)
 
 
 def _members(team: TeamTable, own: str) -> Iterator[Member]:
@@ -292,6 +325,7 @@ def _traffic(table: TrafficTable, team: str, folder: Path, source: str) -> Traff
         flows=table.flows,
         plain=table.plain,
         via=tuple(table.via),
+        asks=table.asks,
         start_ns=table.start,
         stop_ns=table.stop,
         burst=table.burst,
@@ -319,8 +353,10 @@ def _fault(table: FaultTable, team: str) -> Fault:
         member=table.member,
         engine=table.engine,
         team=table.team or team,
+        by=table.by,
         value=table.value,
         word=table.word,
+        settings=dict(setting(key, value) for key, value in table.settings.items()),
     )
 
 
@@ -328,7 +364,7 @@ def _recorded(path: Path, source: str) -> tuple[tuple[int, int], ...]:
     """Times and lengths of the IP packets of a capture; what they hold is made anew."""
     try:
         data = path.read_bytes()
-        return tuple(_records(data))
+        return tuple(records(data))
     except OSError as error:
         raise ConfigUnreadable(str(path), f"cannot be read: {error.strerror}") from None
     except (ValueError, struct.error) as error:
@@ -338,7 +374,12 @@ def _recorded(path: Path, source: str) -> tuple[tuple[int, int], ...]:
         ) from None
 
 
-def _records(data: bytes) -> Iterator[tuple[int, int]]:
+def records(data: bytes) -> Iterator[tuple[int, int]]:
+    """Times in nanoseconds from the first, and lengths, of a capture's IP packets.
+
+    Raises:
+        ValueError, struct.error: it is no capture of Ethernet frames.
+    """
     order = next((o for o in "<>" if struct.unpack_from(o + "I", data)[0] in PCAP), None)
     if order is None:
         raise ValueError("its first word is not pcap's")

@@ -63,6 +63,8 @@ class Host:
     specs: dict[int, tuple[int, Member]] = field(default_factory=dict)
     engines: dict[str, Engine] = field(default_factory=dict)
     states: dict[int, TeamState] = field(default_factory=dict)
+    #: Each team's SPD, as the data plane has it.
+    policies: dict[int, list[_native.PolicySpec]] = field(default_factory=dict)
     #: Out and in SAs that were made, for the report.
     sas: int = 0
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -107,6 +109,24 @@ class Host:
             self.native.note("engine-refused", f"engine={engine.spec.name} {error.message}")
         return engine.verified is not None
 
+    def move_sas(self, old: int, new: int) -> None:
+        """Let SAs that are one member's be another's, which has taken its place."""
+        number = self.specs[old][0]
+
+        def moved(of: int | None) -> int | None:
+            return new if of == old else of
+
+        def bundle(sas: list[_native.BundleEntry]) -> list[_native.BundleEntry]:
+            own = any(entry["member"] == old for entry in sas)
+            # Its own, with which it would have joined, gives way.
+            kept = (entry for entry in sas if not (own and entry["member"] == new))
+            return [{"member": moved(entry["member"]), "sa": entry["sa"]} for entry in kept]
+
+        self.policies[number] = [
+            {**policy, "sas": bundle(policy["sas"])} for policy in self.policies[number]
+        ]
+        self.native.policies_set(number, self.policies[number])
+
     def new_engine(self, spec: EngineSpec, member: int | None) -> Engine:
         """A number for an engine, not yet in the pool."""
         engine = Engine(next(self._ids), spec, member)
@@ -123,7 +143,7 @@ def build(scenario: Scenario, *, placement: Placement | None = None) -> Host:
             "control_ns": scenario.control_ns,
             "turn_ns": scenario.turn_ns,
             "buffers": scenario.buffers,
-            "checked": all(team.verify_every == 1 for team in scenario.teams),
+            "checked": _checked(scenario),
             "job_rows": scenario.job_rows,
         },
         None if placement is None else adapted(placement),
@@ -132,7 +152,8 @@ def build(scenario: Scenario, *, placement: Placement | None = None) -> Host:
     for index, team in enumerate(scenario.teams):
         _add_team(host, index, team)
     for spec in scenario.engines:
-        host.admit(host.new_engine(spec, None))
+        if spec.name not in scenario.joining:
+            host.admit(host.new_engine(spec, None))
     for number, state in host.states.items():
         # The pool is the host's: every team may use every engine.
         engines = tuple(engine.state() for engine in host.engines.values())
@@ -144,6 +165,13 @@ def build(scenario: Scenario, *, placement: Placement | None = None) -> Host:
     for application in scenario.applications:
         _add_application(host, application)
     return host
+
+
+def _checked(scenario: Scenario) -> bool:
+    """Whether all that is sealed is checked before it leaves, at all times."""
+    begun = [team.verify_every for team in scenario.teams]
+    later = (fault.settings.get("verify_every", 1) for fault in scenario.faults)
+    return all(every == 1 for every in (*begun, *later))
 
 
 def _add_application(host: Host, wanted: Application) -> None:
@@ -222,7 +250,7 @@ def _add_sas(host: Host, index: int, team: Team, seed: int) -> None:
             "esn": wanted.esn,
             "replay_window": wanted.replay_window if direction == "in" else 0,
             "encap": {"sport": 4500, "dport": 4500} if wanted.udp else None,
-            "weight": 1,
+            "weight": wanted.weights[policy % len(wanted.weights)],
             "member": member,
             "policy": first + policy,
             "seq": 1 if direction == "out" else 0,
@@ -256,6 +284,7 @@ def _add_sas(host: Host, index: int, team: Team, seed: int) -> None:
                 "sas": [{"member": member, "sa": sa} for member, sa in bundle],
             }
         )
+    host.policies[number] = policies
     host.native.policies_set(number, policies)
 
 
@@ -301,6 +330,7 @@ def _traffic(host: Host, wanted: Traffic) -> _native.TrafficSpec:
         "team": host.teams[wanted.team],
         "inbound": inbound,
         "plain": wanted.plain,
+        "asks": wanted.asks,
         "flows": flows,
         "sizes": {"mix": [list(pair) for pair in wanted.sizes]},
         "start_ns": wanted.start_ns,

@@ -9,31 +9,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from esprit.errors import EngineRefused
-from esprit.model.event import (
-    EngineJoined,
-    EngineLeft,
-    EngineReported,
-    Event,
-    MemberJoined,
-    MemberLeft,
-    SettingsChanged,
-    Ticked,
-    from_native,
-)
+from esprit.model.event import EngineReported, Event, SettingsChanged, Ticked, from_native
+from esprit.model.state import NOT_PROBED
 from esprit.modes import decide
 from esprit.modes.applications import Applications, applications
 from esprit.modes.base import Decision
 from esprit.modes.measured import Measured
 from esprit.sim import files
+from esprit.sim.happen import Happenings
 from esprit.sim.host import Engine, Host, build
 from esprit.sim.placement import Placement
 from esprit.sim.report import Report, collect
-from esprit.sim.scenario import Fault, Scenario
+from esprit.sim.scenario import Scenario
 
 #: After the last packet the run goes on for so long at most: what waits for an engine is given up
 #: by then (10 s in the pool), and everything has one fate.
 REST_NS: Final = (1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 11_000_000_000)
+
+#: Beyond that members are not probed any more: rounds of 50 us are 220,000 in the longest rest, and
+#: what is still waited for is no member.
+PROBED_NS: Final = 10_000_000
 
 #: Queues and buffers are looked at this often, besides at every decision.
 AUDIT_NS: Final = 1_000_000
@@ -92,8 +87,9 @@ class Run:
         self._measured = {number: Measured() for number in self.host.states}
         if scenario.measure_ns < scenario.duration:
             self._at(scenario.measure_ns, self._measure)
+        self._happenings = Happenings(self)
         for fault in scenario.faults:
-            self._at(fault.at, lambda fault=fault: self._happen(fault))  # type: ignore[misc]
+            self._at(fault.at, lambda fault=fault: self._happenings.happen(fault))  # type: ignore[misc]
 
     @property
     def broken(self) -> bool:
@@ -113,10 +109,17 @@ class Run:
         for rest in REST_NS:
             if self.broken or self._at_rest():
                 break
+            if rest > PROBED_NS:
+                self._end_probing()
             self._until(scenario.duration + rest)
         if not self.broken:
             native.audit_at_rest(self._holds())
         return collect(self, measured, engines)
+
+    def _end_probing(self) -> None:
+        for number, state in self.host.states.items():
+            if state.probe.every_ns:
+                self.decide(number, SettingsChanged(probe=NOT_PROBED))
 
     def _at_rest(self) -> bool:
         seen = self.host.native.snapshot()
@@ -157,7 +160,7 @@ class Run:
 
     def _hear(self, event: Event) -> None:
         self.counts[event.kind] = self.counts.get(event.kind, 0) + 1
-        self._tell(event)
+        self.tell(event)
         if isinstance(event, EngineReported) and event.what == "redone":
             # An engine's own counter goes with it when it is reset.
             jobs = dict(event.details).get("jobs", 0)
@@ -167,12 +170,15 @@ class Run:
             delay = self.scenario.readmit_ns
             engine = self._engine_of(event.engine)
             if delay is not None and engine is not None:
-                self._at(self.host.native.now() + delay, lambda: self._again(engine, "reset"))
+                self._at(
+                    self.host.native.now() + delay, lambda: self._happenings.again(engine, "reset")
+                )
 
     def _engine_of(self, number: int | None) -> Engine | None:
         return next((e for e in self.host.engines.values() if e.id == number), None)
 
-    def _tell(self, event: Event) -> None:
+    def tell(self, event: Event) -> None:
+        """Let every team's mode answer an event."""
         for number in self.host.states:
             self.decide(number, event)
 
@@ -234,98 +240,6 @@ class Run:
         self._put_in_force(number, decide(self.host.states[number], stamped))
         if self.plans > plans:
             self.plan_seconds.append(time.perf_counter() - begun)
-
-    # what happens
-
-    def _happen(self, fault: Fault) -> None:
-        native = self.host.native
-        subject = fault.member or fault.engine or fault.team or ""
-        native.note(fault.kind, f"{subject} {fault.word or fault.value or ''}".strip())
-        if fault.member is not None:
-            self._to_member(fault, self.host.members[fault.member])
-        elif fault.engine is not None:
-            self._to_engine(fault, self.host.engines.get(fault.engine))
-        elif fault.kind == "mode" and fault.word in ("active-backup", "balance-alb"):
-            self._to_team(fault, SettingsChanged(mode=fault.word))  # type: ignore[arg-type]
-        elif fault.kind == "software" and fault.word in ("always", "overflow", "never"):
-            self._to_team(fault, SettingsChanged(software=fault.word))  # type: ignore[arg-type]
-
-    def _to_team(self, fault: Fault, event: Event) -> None:
-        number = self.host.teams[fault.team or self.scenario.teams[0].name]
-        self.decide(number, event)
-
-    def _to_member(self, fault: Fault, member: int) -> None:
-        native = self.host.native
-        present = any(state.member(member) is not None for state in self.host.states.values())
-        match fault.kind:
-            case "add" if not present:
-                self._add(member)
-            case "remove" if present:
-                self._remove(member)
-            case "link-down" if present:
-                native.link(member, up=False)
-            case "link-up" if present:
-                native.link(member, up=True)
-            case "vanish" if present:
-                native.link(member, up=False, deleted=True)
-            case "deaf":
-                native.deaf(member, True)
-            case "hear":
-                native.deaf(member, False)
-
-    def _add(self, member: int) -> None:
-        host = self.host
-        _, spec = host.specs[member]
-        host.add_member(member, up=True)
-        if spec.engine is not None:
-            engine = host.new_engine(spec.engine, member)
-            if host.admit(engine):
-                self._tell(EngineJoined(engine=engine.state()))
-        number = host.specs[member][0]
-        self.decide(number, MemberJoined(member=host.member_state(member, up=True)))
-
-    def _remove(self, member: int) -> None:
-        host = self.host
-        number = host.specs[member][0]
-        self.decide(number, MemberLeft(member=member))
-        own = [engine for engine in host.engines.values() if engine.member == member]
-        for engine in own:
-            self._leave(engine)
-        host.native.member_remove(member)
-
-    def _leave(self, engine: Engine) -> None:
-        if self.host.engines.pop(engine.spec.name, None) is not None:
-            self._tell(EngineLeft(engine=engine.id))
-            self.host.native.engine_remove(engine.id)
-
-    def _to_engine(self, fault: Fault, engine: Engine | None) -> None:
-        # One that was refused is not in the pool, and cannot fail in it.
-        if engine is None or (engine.verified is None and fault.kind not in ("reset", "verify")):
-            return
-        match fault.kind:
-            case "reset" | "verify":
-                self._again(engine, fault.kind)
-            case "remove":
-                self._leave(engine)
-            case "die" | "hang" | "wrong" | "late" | "heal" | "sag" | "stick" | "coalesce":
-                self.host.native.engine_fault(engine.id, fault.kind, fault.value)
-
-    def _again(self, engine: Engine, how: str) -> None:
-        """Out, tested, and in again."""
-        native = self.host.native
-        if engine.spec.name not in self.host.engines:
-            return
-        self._tell(EngineLeft(engine=engine.id))
-        again = native.engine_reset if how == "reset" else native.engine_verify
-        try:
-            engine.verified = again(engine.id)
-        except EngineRefused as error:
-            engine.verified = None
-            native.note("engine-refused", f"engine={engine.spec.name} {error.message}")
-            self._tell(EngineJoined(engine=engine.state("failed")))
-            return
-        native.note("engine-admitted", f"engine={engine.spec.name}")
-        self._tell(EngineJoined(engine=engine.state()))
 
 
 __all__ = ["Run", "run"]

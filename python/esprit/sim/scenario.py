@@ -36,7 +36,7 @@ class Member:
         ring: Frames that its device takes ahead.
         up: Its link when the run begins.
         foreign: Its wire takes source addresses that are not its own.
-        joins: It is no member from the start; a fault of kind ``add`` makes it one.
+        joins: It is no member from the start; a fault of kind ``add`` or ``replace`` makes it one.
     """
 
     interface: str
@@ -65,6 +65,7 @@ class Sas:
         policies: Selectors that protect; flows are dealt out to them.
         bundle: One outbound SA for each member; otherwise one for the policy.
         cipher: Bits of the key.
+        weights: Of the policies' SAs, in turn: their shares of a full engine.
     """
 
     policies: int = 1
@@ -74,6 +75,7 @@ class Sas:
     esn: bool = True
     udp: bool = False
     replay_window: int = 2048
+    weights: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,7 @@ class Traffic:
         sizes: Bytes of IP packets, and how many of each.
         plain: No policy protects it.
         via: Inbound, to these members' own addresses in turn; empty: to the team's.
+        asks: Inbound, each peer asks for our address, and sends to the one that it was told.
     """
 
     name: str
@@ -116,6 +119,7 @@ class Traffic:
     flows: int = 16
     plain: bool = False
     via: tuple[str, ...] = ()
+    asks: bool = False
     start_ns: int = 0
     stop_ns: int | None = None
     burst: int = 1
@@ -168,22 +172,33 @@ FaultKind = Literal[
     "verify",
     "add",
     "remove",
+    "replace",
     "mode",
     "software",
+    "set",
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Something that happens at ``at``: to a member, an engine or a team."""
+    """Something that happens at ``at``: to a member, an engine or a team.
+
+    Attributes:
+        by: Who takes the place of a member that is replaced.
+        value: How much of it; see the documents.
+        word: The mode, or where engines of the processor stand.
+        settings: What is set of a team: fields of :class:`esprit.model.event.SettingsChanged`.
+    """
 
     at: int
     kind: FaultKind
     member: str | None = None
     engine: str | None = None
     team: str | None = None
+    by: str | None = None
     value: int = 0
     word: str = ""
+    settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +213,8 @@ class Scenario:
         turn_ns: What a step of the worker takes at least.
         readmit_ns: An engine that was left is reset, tested and admitted again after so long.
         measure_ns: Load is measured this often where a Plan follows from it.
+        engines: Engines that belong to no member.
+        joining: Those among them that join later, by a fault of kind ``add``.
         announce: Members that take over announce the team's address.
         expect: What must hold at the end, such as ``"throughput_share >= 0.98"``.
         job_rows: Rows of jobs kept at most.
@@ -216,6 +233,7 @@ class Scenario:
     measure_ns: int = 1_000_000_000
     announce: bool = False
     engines: tuple[EngineSpec, ...] = ()
+    joining: frozenset[str] = frozenset()
     traffic: tuple[Traffic, ...] = ()
     applications: tuple[Application, ...] = ()
     faults: tuple[Fault, ...] = ()

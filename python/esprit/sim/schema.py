@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_type_hints
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from esprit.config.schema import EngineTable, Table
 from esprit.config.values import Duration, InterfaceName, ObjectName, Rate, duration
+from esprit.model.security import SA_WEIGHT_MAX
 from esprit.model.spec import ProbeSpec
 from esprit.model.state import TeamState
 from esprit.sim.scenario import IMIX, MAX_MESSAGES, MAX_TASK, MIN_PACKET, FaultKind
@@ -20,6 +21,9 @@ SETTINGS = frozenset(f.name for f in fields(TeamState)) - {
 }  # fmt: skip
 
 
+_HINTS = get_type_hints(TeamState)
+
+
 class ProbeTable(Table):
     """How members are probed."""
 
@@ -27,6 +31,22 @@ class ProbeTable(Table):
     miss: int = Field(3, ge=1, le=64)
     of: int = Field(5, ge=1, le=64)
     hold: Duration = 1_000_000_000
+
+
+def every(text: object) -> int:
+    """Of how many sealed jobs one is checked, by the words of the configuration: 0 is none.
+
+    Raises:
+        ValueError: it is not written like that; the text has the remedy.
+    """
+    if text == "off":
+        return 0
+    if text == "all":
+        return 1
+    head, _, number = str(text).partition("sample:1/")
+    if head or not number.isdecimal() or int(number) == 0:
+        raise ValueError('is none; write "off", "all" or "sample:1/1000"')
+    return int(number)
 
 
 def setting(key: str, value: object) -> tuple[str, object]:
@@ -41,11 +61,13 @@ def setting(key: str, value: object) -> tuple[str, object]:
         return key, ProbeSpec(
             every_ns=probe.every, miss=probe.miss, of=probe.of, hold_ns=probe.hold
         )
+    if key == "verify":
+        return "verify_every", every(value)
     if f"{key}_ns" in SETTINGS:
         return f"{key}_ns", duration(value)
     if key not in SETTINGS:
         raise KeyError(key)
-    return key, value
+    return key, TypeAdapter(_HINTS[key]).validate_python(value, strict=True)
 
 
 def _sizes(value: object) -> object:
@@ -79,8 +101,16 @@ class MemberTable(Table):
     count: int = Field(1, ge=1, le=1024)
 
 
+def _weights(value: object) -> object:
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Weight = Annotated[int, Field(ge=1, le=SA_WEIGHT_MAX)]
+Weights = Annotated[list[Weight], Field(min_length=1), BeforeValidator(_weights)]
+
+
 class SasTable(Table):
-    """A team's SAs."""
+    """A team's SAs; ``weight`` is one for all, or a list that the policies take in turn."""
 
     policies: int = Field(1, ge=1, le=65536)
     bundle: bool = False
@@ -89,6 +119,7 @@ class SasTable(Table):
     esn: bool = True
     udp: bool = False
     replay_window: int = Field(2048, ge=64, le=8192)
+    weight: Weights = Field(default_factory=lambda: [1])
 
 
 class TeamTable(Table):
@@ -119,6 +150,7 @@ class TrafficTable(Table):
     flows: int = Field(16, ge=1, le=1 << 20)
     plain: bool = False
     via: list[InterfaceName] = Field(default_factory=list)
+    asks: bool = False
     start: Duration = 0
     stop: Duration | None = None
     burst: int = Field(1, ge=1, le=1024)
@@ -146,13 +178,16 @@ class FaultTable(Table):
     member: InterfaceName | None = None
     engine: ObjectName | None = None
     team: InterfaceName | None = None
+    by: InterfaceName | None = None
     value: int = Field(0, ge=0)
     word: str = ""
+    settings: dict[str, object] = Field(default_factory=dict)
 
 
 class EngineTables(EngineTable):
     """An engine that belongs to no member; ``count`` of them are numbered behind the name."""
 
+    joins: bool = False
     count: int = Field(1, ge=1, le=256)
 
 

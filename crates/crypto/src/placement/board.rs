@@ -132,6 +132,15 @@ impl Hot {
         self.busy_until.since(now).0
     }
 
+    /// Jobs that it may have: an idle engine takes one, whatever it declares.
+    pub(crate) const fn most_jobs(&self) -> u64 {
+        if self.queue_jobs == 0 {
+            1
+        } else {
+            self.queue_jobs as u64
+        }
+    }
+
     /// `ns` of work, spread over its lanes.
     pub(crate) const fn spread(&self, ns: u64) -> u64 {
         // Most engines have one, and a division costs as much as the rest of the formula.

@@ -225,12 +225,6 @@ impl Flights {
             .and_then(|slot| slot.flight.as_ref())
     }
 
-    /// Jobs that no engine has had, oldest slot first.
-    pub(crate) fn unbegun(&self) -> impl Iterator<Item = &Flight> {
-        let flights = self.slots.iter().filter_map(|slot| slot.flight.as_ref());
-        flights.filter(|flight| flight.waits && flight.attempts == 0)
-    }
-
     pub(crate) fn remove(&mut self, ticket: u64) -> Option<Flight> {
         let at = Self::slot(ticket);
         let slot = self

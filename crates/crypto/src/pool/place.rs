@@ -177,7 +177,7 @@ impl Pool {
             return;
         }
         self.queue.begin();
-        let mut misses = 0;
+        let (mut misses, mut passed) = (0, 0);
         for class in Class::ALL {
             while let Some(ticket) = self.queue.next(class) {
                 match self.place_again(now, buffers, ticket) {
@@ -186,7 +186,13 @@ impl Pool {
                         self.queue.took(class);
                     }
                     Placed::Full | Placed::Nobody => {
-                        self.queue.block(class);
+                        // An engine may be idle, and have headroom or memory for a shorter one.
+                        if passed < MISSES && self.has_idle() {
+                            self.queue.pass(class);
+                            passed += 1;
+                        } else {
+                            self.queue.block(class);
+                        }
                         misses += 1;
                         if misses >= MISSES && !self.has_idle() {
                             return;

@@ -2,7 +2,7 @@
 //!
 //! Classes come one after the other. Within a class, jobs that the same engines may do (of one team and
 //! member, algorithm and direction) are a [`Group`]; where its next job finds no engine, no other of
-//! it would. Groups share by deficit round robin (Shreedhar and Varghese, 1995), each with the
+//! it would, but for a shorter one where an engine has headroom for that alone. Groups share by deficit round robin (Shreedhar and Varghese, 1995), each with the
 //! weight of the flows in it, and so do the flows of a group: so one flow cannot starve
 //! another, and within a flow the order stays.
 
@@ -15,13 +15,13 @@ use crate::key::{Algorithm, Direction};
 /// ones, so that all three classes together leave a quarter of the small ones (8192) and four
 /// fifths of the large ones (768) to plain traffic and to what engines have. At 1 Gbit/s it is a wait of some
 /// 30 ms, at the end of which every transport has slowed down.
-const CLASS_BYTES: u64 = 4 << 20;
+pub(crate) const CLASS_BYTES: u64 = 4 << 20;
 
 /// No job holds less than a small buffer.
 pub(crate) const LEAST_BYTES: u64 = 2048;
 
 /// Jobs of a class at most. Their bytes say so already.
-const CLASS_JOBS: usize = (CLASS_BYTES / LEAST_BYTES) as usize;
+pub(crate) const CLASS_JOBS: usize = (CLASS_BYTES / LEAST_BYTES) as usize;
 
 /// A flow of weight 1 gets so much of a round: one packet of any size fits, and a super-frame waits
 /// for some four rounds, while the others get as much.
@@ -62,6 +62,8 @@ struct Flow {
     deficit: u64,
     /// It has had its share of this round.
     served: bool,
+    /// Its next job found no engine in this pass, and another flow's may.
+    passed: bool,
 }
 
 #[derive(Debug)]
@@ -76,6 +78,8 @@ struct Group {
     served: bool,
     /// Its next job found no engine in this pass.
     blocked: bool,
+    /// Some of its flows were passed over in this pass.
+    passing: bool,
 }
 
 #[derive(Debug, Default)]
@@ -104,15 +108,26 @@ impl Group {
             deficit: 0,
             served: false,
             blocked: false,
+            passing: false,
         }
     }
 
-    /// The job whose turn it is among its flows. There is one.
+    /// The job whose turn it is among its flows. There is one, unless all were passed over.
     fn head(&mut self) -> Option<Waiting> {
+        let mut passed = 0;
         loop {
             let &number = self.turns.front()?;
             let flow = self.flows.get_mut(&number)?;
             let head = *flow.jobs.front()?;
+            if flow.passed {
+                passed += 1;
+                if passed >= self.turns.len() {
+                    return None;
+                }
+                self.turns.rotate_left(1);
+                continue;
+            }
+            passed = 0;
             if !flow.served {
                 flow.deficit += QUANTUM * flow.weight;
                 flow.served = true;
@@ -181,7 +196,10 @@ impl Line {
                 continue;
             }
             blocked = 0;
-            let head = group.head()?;
+            let Some(head) = group.head() else {
+                group.blocked = true;
+                continue;
+            };
             if !group.served {
                 group.deficit += QUANTUM * group.weight;
                 group.served = true;
@@ -244,6 +262,12 @@ impl Queue {
         for line in &mut self.lines {
             for group in &mut line.groups {
                 group.blocked = false;
+                if core::mem::take(&mut group.passing) {
+                    group
+                        .flows
+                        .values_mut()
+                        .for_each(|flow| flow.passed = false);
+                }
             }
         }
     }
@@ -267,6 +291,26 @@ impl Queue {
         if group.turns.is_empty() {
             line.groups.remove(line.at);
         }
+    }
+
+    /// The job that `next` answered finds no engine in this pass, nor does any of its flow; one of
+    /// another flow may.
+    pub(crate) fn pass(&mut self, class: Class) {
+        let line = &mut self.lines[class.index()];
+        if let Some(group) = line.groups.get_mut(line.at)
+            && let Some(number) = group.turns.front()
+            && let Some(flow) = group.flows.get_mut(number)
+        {
+            flow.passed = true;
+            group.passing = true;
+        }
+    }
+
+    /// The first jobs of all flows: those behind them would leave behind them, whoever did them.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = u64> {
+        let groups = self.lines.iter().flat_map(|line| &line.groups);
+        let flows = groups.flat_map(|group| group.flows.values());
+        flows.filter_map(|flow| flow.jobs.front().map(|job| job.ticket))
     }
 
     /// The job that `next` answered finds no engine in this pass, nor does any of its group.
@@ -358,6 +402,33 @@ mod tests {
         queue.begin();
         assert!(queue.next(CLASS).is_some());
         assert!(queue.waits(CLASS, &key(1)) && !queue.waits(CLASS, &key(2)));
+    }
+
+    #[test]
+    fn a_flow_that_is_passed_over_stops_no_other_and_has_its_turn_in_the_next_pass() {
+        let mut queue = Queue::default();
+        for flow in 1..4 {
+            for ticket in 0..10 {
+                queue.push(
+                    CLASS,
+                    &key(1),
+                    (flow, 1),
+                    job(u64::from(flow) * 100 + ticket, 50),
+                );
+            }
+        }
+        let mut heads: Vec<u64> = queue.heads().collect();
+        assert_eq!(heads, [100, 200, 300]);
+        queue.begin();
+        assert_eq!(queue.next(CLASS), Some(100));
+        queue.pass(CLASS);
+        let served: Vec<u64> = core::iter::from_fn(|| serve(&mut queue)).collect();
+        assert_eq!(served.len(), 20);
+        assert!(served.iter().all(|&ticket| ticket >= 200));
+        heads = queue.heads().collect();
+        assert_eq!(heads, [100]);
+        queue.begin();
+        assert_eq!(serve(&mut queue), Some(100));
     }
 
     #[test]

@@ -131,10 +131,15 @@ impl Pool {
     }
 
     /// An idle engine that some waiting job could have: none, if the pool conserves work (row M16).
-    /// For simulations: it searches for each of the first jobs that wait.
+    /// A job that waits behind another one of its flow is not asked about: it would leave behind
+    /// that one, whoever did it before. For simulations: it searches for each of the first jobs
+    /// that wait.
     #[must_use]
     pub fn idles(&self, now: Time) -> Option<EngineId> {
-        self.flights.unbegun().take(JOBS_SEARCHED).find_map(|job| {
+        let all = self.redo.iter().copied().chain(self.queue.heads());
+        let waiting = all.filter_map(|ticket| self.flights.get(ticket));
+        let unbegun = waiting.filter(|flight| flight.waits && flight.attempts == 0);
+        unbegun.take(JOBS_SEARCHED).find_map(|job| {
             let origin = job.origin;
             let never = job.never().and_then(|engine| self.seat_of(engine));
             let never = never.map_or(SeatSet::EMPTY, SeatSet::only);

@@ -38,7 +38,7 @@ impl Wake for Silent {
 pub struct Queue {
     pub rx: VecDeque<(VnetHdr, Vec<u8>)>,
     pub tx: Vec<(VnetHdr, Vec<u8>)>,
-    counters: PortCounters,
+    pub counters: PortCounters,
     pub gone: bool,
     /// Takes nothing, as a device with a full queue.
     pub full: bool,

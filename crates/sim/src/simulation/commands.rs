@@ -33,7 +33,7 @@ impl Simulation {
         answer
     }
 
-    /// Adds a member.
+    /// Adds a member; one that is there gets a new port, as when its interface is back.
     pub fn member_add(&mut self, spec: &MemberSpec) -> Answer {
         let answer = self.worker.member_add(&NativeMember {
             id: spec.id,
@@ -44,7 +44,8 @@ impl Simulation {
         });
         if matches!(answer, Answer::Done) {
             let port = MemberPort::new(spec.rate_bps, spec.mtu, spec.ring.max(1), spec.up);
-            self.wires.members.insert(spec.id, port);
+            let old = self.wires.members.insert(spec.id, port);
+            self.closed(old);
             self.member_macs.insert(spec.mac.0, (spec.id, spec.team));
         }
         answer
@@ -63,11 +64,18 @@ impl Simulation {
                 self.arrived(one);
             }
         }
-        if let Some(port) = self.wires.members.remove(&member) {
-            self.unread += port.rx.len() as u64;
-        }
+        let old = self.wires.members.remove(&member);
+        self.closed(old);
         self.member_macs.retain(|_, (id, _)| *id != member);
         self.wake_at(self.now);
+    }
+
+    /// A port is gone, with what lay unread in it.
+    fn closed(&mut self, port: Option<MemberPort>) {
+        if let Some(port) = port {
+            self.unread += port.unread() as u64;
+            self.own_lost += port.own_lost;
+        }
     }
 
     /// Makes an engine, tests it, admits it.
@@ -146,10 +154,11 @@ impl Simulation {
     /// Puts a Plan in force.
     pub fn publish(&mut self, plan: Plan) -> Answer {
         self.prepare();
-        match plan.delivery {
-            Delivery::Return => self.direct.remove(&plan.team),
-            Delivery::Direct | Delivery::Auto => self.direct.insert(plan.team),
-        };
+        // For good: what was queued then may still be, whatever the next Plan says.
+        if plan.delivery != Delivery::Return {
+            self.direct.insert(plan.team);
+        }
+        self.announces |= !plan.announce.is_empty();
         let answer = self.worker.publish(plan);
         self.wake_at(self.now);
         answer
@@ -172,6 +181,7 @@ impl Simulation {
         let ready =
             AeadKey::for_sa(algorithm, cipher, needs(&spec)).map_err(|error| error.to_string())?;
         lock(&self.journal).sas.insert(ready.id(), spec.id);
+        self.sas += 1;
         let outbound = spec.direction == Direction::Out;
         let (id, team) = (spec.id, spec.team);
         let answer = self
@@ -193,15 +203,17 @@ impl Simulation {
     pub fn link(&mut self, member: u32, up: bool, deleted: bool) {
         let now = self.now;
         self.settle_member(member, now);
-        let Some(port) = self.wires.members.get_mut(&member) else {
+        let port = self.wires.members.get_mut(&member);
+        // Of a deleted interface nothing is heard any more.
+        let Some(port) = port.filter(|port| !port.gone) else {
             return;
         };
         port.up = up && !deleted;
         port.gone = deleted;
         if deleted {
             // What it had received goes with it, as with a socket of a deleted interface.
-            self.unread += port.rx.len() as u64;
-            port.rx.clear();
+            self.unread += port.unread() as u64;
+            port.clear();
         }
         let dead = !port.up;
         if dead {

@@ -7,7 +7,8 @@ use super::{IDLE, STUCK, Simulation, WIRE_LOST};
 use crate::checks::{Rule, Sabotage};
 use crate::probe::Probe;
 use crate::report::EventRow;
-use crate::traffic::Source;
+use crate::traffic::{FlowSpec, Source};
+use crate::wire::MemberPort;
 
 impl Simulation {
     /// Runs until a decision about what happened is due, or a rule is broken, or `until`.
@@ -110,9 +111,14 @@ impl Simulation {
         counts.sent_bytes += bytes as u64;
         self.arrivals += 1;
         state.fate.push(self.now.0);
+        self.open += 1;
         if source.spec.inbound {
-            let (spi, via, team) = (flow.spi, flow.via, source.spec.team);
-            self.peer_sends(index, probe, spi, via, team, frame);
+            let flow = flow.clone();
+            if source.spec.asks && probe.number == 0 {
+                let team = source.spec.team;
+                self.answer(team, &flow);
+            }
+            self.peer_sends(index, probe, &flow, frame);
         } else {
             let host = self.wires.hosts.get_mut(&source.spec.team);
             match host.filter(|host| host.down.len() < self.config.host_queue) {
@@ -120,6 +126,7 @@ impl Simulation {
                 None => {
                     state.fate[probe.number as usize] = WIRE_LOST;
                     counts.refused += 1;
+                    self.open -= 1;
                 }
             }
         }
@@ -128,24 +135,11 @@ impl Simulation {
 
     /// The peer sends a packet: by the switch, to the port where it saw the address last, or to
     /// all.
-    fn peer_sends(
-        &mut self,
-        source: usize,
-        probe: Probe,
-        spi: Option<u32>,
-        via: Option<u32>,
-        team: u32,
-        mut frame: Vec<u8>,
-    ) {
-        let own = via.and_then(|via| {
-            let found = self.member_macs.iter().find(|(_, (id, _))| *id == via);
-            found.map(|(&mac, &(id, _))| (mac, id))
-        });
-        let mac = own.map_or_else(
-            || self.team_macs.get(&team).copied().unwrap_or_default().0,
-            |(mac, _)| mac,
-        );
-        if let Some(spi) = spi {
+    fn peer_sends(&mut self, source: usize, probe: Probe, flow: &FlowSpec, mut frame: Vec<u8>) {
+        let team = self.sources[source].spec.team;
+        let own = self.destination(flow);
+        let mac = own.unwrap_or_else(|| self.team_macs.get(&team).copied().unwrap_or_default().0);
+        if let Some(spi) = flow.spi {
             let Some((_, sealed)) = self.peer.seal(spi, mac, &frame) else {
                 self.verdict.broken(
                     self.now,
@@ -158,7 +152,7 @@ impl Simulation {
         } else {
             frame[..6].copy_from_slice(&mac);
         }
-        let learned = own.map(|(_, id)| id).or_else(|| {
+        let learned = self.member_macs.get(&mac).map(|&(id, _)| id).or_else(|| {
             let at = self.switch.get(&mac).copied();
             at.filter(|at| self.wires.members.get(at).is_some_and(|port| port.up))
         });
@@ -175,13 +169,14 @@ impl Simulation {
         for member in ports {
             let port = self.wires.members.get_mut(&member);
             if let Some(port) = port.filter(|port| port.up && !port.deaf && !port.gone) {
-                port.rx.push_back(frame.clone());
+                port.receive(frame.clone());
                 copies += 1;
             }
         }
         if copies == 0 {
             self.flows[probe.flow as usize].fate[probe.number as usize] = WIRE_LOST;
             self.counts[source].wire_lost += 1;
+            self.open -= 1;
         } else {
             self.copies += copies - 1;
         }
@@ -206,7 +201,7 @@ impl Simulation {
             self.wake_at(next.max(self.free_at));
         }
         if self.wires.hosts.values().any(|host| !host.down.is_empty())
-            || self.wires.members.values().any(|port| !port.rx.is_empty())
+            || self.wires.members.values().any(MemberPort::is_readable)
         {
             self.wake_at(self.free_at);
         }
@@ -223,6 +218,7 @@ impl Simulation {
             }
         }
         self.after();
+        self.audit_step();
     }
 
     /// A member was lost: where delivery is direct, its queue and its heir's become one.
