@@ -53,8 +53,14 @@ def test_return_and_direct_ask_for_no_cost(wire: str, way: str) -> None:
     assert direct >= secondary > 0, "a job has a packet at least, and every one was sent so"
 
 
-def test_where_the_way_back_takes_time_and_the_engines_member_is_free_all_is_direct() -> None:
-    assert sent("auto", wire="10G", way="20us") == sent("direct", wire="10G", way="20us")
+def test_where_the_way_back_takes_time_and_the_engines_member_is_free_nearly_all_is_direct() -> (
+    None
+):
+    always, jobs, _ = sent("direct", wire="10G", way="20us")
+    # A burst of its own packets may fill its ring for longer than the way back takes.
+    direct, same, dropped = sent("auto", wire="10G", way="20us")
+    assert (same, dropped) == (jobs, 0)
+    assert always * 0.95 < direct <= always
 
 
 def test_where_the_way_back_takes_none_only_a_queue_of_the_requester_makes_it_direct() -> None:
@@ -69,3 +75,15 @@ def test_where_the_engines_member_is_busy_some_jobs_are_direct_and_others_return
     direct, _, dropped = sent("auto", wire="1.2G", way="20us")
     assert secondary / 4 < direct < always * 3 / 4
     assert dropped == 0
+
+
+def test_what_waits_in_the_devices_own_ring_counts() -> None:
+    half = {
+        delivery: Run(sim.read(FILE.format(delivery=delivery, wire="1.2G", way="20us")))
+        .through()
+        .figures["p50_ns"]
+        for delivery in ("return", "direct", "auto")
+    }
+    # A ring of 256 packets at 1.2 Gbit/s is 2.4 ms long; the way back 20 us.
+    assert half["direct"] > 1_000_000
+    assert half["auto"] < half["return"] + 40_000

@@ -249,6 +249,11 @@ impl Port for MemberPort {
         Ok(n)
     }
 
+    fn unsent(&self) -> u64 {
+        let left = self.free_at.since(self.now).0;
+        (u128::from(left) * u128::from(self.rate_bps) / 8_000_000_000) as u64
+    }
+
     fn fd(&self) -> Option<RawFd> {
         None
     }
