@@ -29,6 +29,7 @@ use crate::decide::discarded;
 use crate::drops::{Trail, Way};
 use crate::flight::Flight;
 use crate::l2;
+use crate::member::Member;
 use crate::outbound::rejected;
 use crate::probing::Heard;
 use crate::sa::IN_FLIGHT;
@@ -174,11 +175,15 @@ impl Worker {
             return Err(DropReason::Looped);
         }
         let former = team.former == Some(member_id);
+        // The switch has not been told of the new receiver yet: what came there was flooded, and the
+        // one of before has it too.
+        let alive = |id: u32| self.members.get(&id).is_some_and(Member::alive);
+        let flooded = !to.is_group() && !former && team.former.is_some_and(alive);
         // What switches may have learnt anywhere is taken by whoever carries.
         let roams = || member.carry && member.accept && member.alive() && team.doors.roams(to);
         if to.is_group() || to == team.mac {
             return match team.route.receiver {
-                Some(receiver) if receiver == member_id => Ok(team.id),
+                Some(receiver) if receiver == member_id && !flooded => Ok(team.id),
                 // Of what was sent to all, the receiver has a copy.
                 Some(_) | None if !to.is_group() && (former || roams()) => Ok(team.id),
                 Some(_) | None => Err(DropReason::Duplicate),

@@ -5,8 +5,9 @@ mod lab;
 
 use esprit_datapath::Plan;
 use esprit_datapath::plan::{Announcement, SourceMac};
+use esprit_packet::VnetHdr;
 use esprit_port::LinkEvent;
-use lab::Host;
+use lab::{Host, udp};
 
 /// A frame to all that names the member by which it is to leave.
 fn frame(member: u32) -> Vec<u8> {
@@ -74,4 +75,42 @@ fn the_new_receiver_announces_on_failover_and_on_failback() {
     back.latch = 2;
     host.publish(back);
     assert_eq!(announced(&mut host), [1], "failback");
+}
+
+#[test]
+fn what_was_flooded_at_a_handover_goes_up_once_and_nothing_is_lost() {
+    let up = |host: &mut Host| {
+        host.settle();
+        let all = std::mem::take(&mut host.tap().tx);
+        let number = |(_, frame): &(VnetHdr, Vec<u8>)| frame[42];
+        all.iter().map(number).collect::<Vec<u8>>()
+    };
+    let flood = |host: &mut Host, number: u8| {
+        for member in 1..=2 {
+            let frame = udp(2, 1, &[number; 8]);
+            let port = host.member(member);
+            port.rx.push_back((VnetHdr::default(), frame));
+        }
+    };
+    let mut host = Host::new(1, 2).with_cpu();
+    let first = plan(&mut host, 1);
+    host.publish(first);
+    flood(&mut host, 1);
+    assert_eq!(up(&mut host), [1]);
+    // The switch knows neither where it was nor where it is.
+    let second = plan(&mut host, 2);
+    host.publish(second);
+    flood(&mut host, 2);
+    assert_eq!(up(&mut host), [2]);
+    flood(&mut host, 3);
+    assert_eq!(up(&mut host), [3]);
+    // A receiver whose link fell has no copy of anything.
+    host.wires.links.push(LinkEvent {
+        ifindex: 2,
+        up: false,
+        deleted: false,
+    });
+    let frame = udp(2, 1, &[4; 8]);
+    host.member(1).rx.push_back((VnetHdr::default(), frame));
+    assert_eq!(up(&mut host), [4]);
 }

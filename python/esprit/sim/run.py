@@ -23,8 +23,11 @@ from esprit.sim.report import Report, collect
 from esprit.sim.scenario import Scenario
 
 #: After the last packet the run goes on for so long at most: what waits for an engine is given up
-#: by then (10 s in the pool), and everything has one fate.
-REST_NS: Final = (1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 11_000_000_000)
+#: by then (10 s in the pool, and as long again for applications' tasks that found no room behind
+#: what was given up), and everything has one fate.
+REST_NS: Final = (
+    1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 11_000_000_000, 21_000_000_000,
+)  # fmt: skip
 
 #: Beyond that members are not probed any more: rounds of 50 us are 220,000 in the longest rest, and
 #: what is still waited for is no member.
