@@ -29,7 +29,7 @@ REST_NS: Final = (
     1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 11_000_000_000, 21_000_000_000,
 )  # fmt: skip
 
-#: Beyond that members are not probed any more: rounds of 50 us are 220,000 in the longest rest, and
+#: Beyond that members are not probed any more: rounds of 50 us are 420,000 in the longest rest, and
 #: what is still waited for is no member.
 PROBED_NS: Final = 10_000_000
 
