@@ -178,8 +178,13 @@ def _engines(config: TeamConfig) -> Iterator[Fault]:
     for member in config.members:
         if not member.carry:
             continue
-        for need in sorted({_need(sa) for sa in config.sas} or {_ANYTHING}):
-            if not any(need.met_by(engine) for engine in (*shared, *_own(member))):
+        engines = (*shared, *_own(member))
+        needs = sorted({_need(sa) for sa in config.sas} or {_ANYTHING})
+        # The least of each cipher's comes first: where nobody does that, the rest goes unsaid.
+        said = set()
+        for need in needs:
+            if need.cipher not in said and not any(need.met_by(engine) for engine in engines):
+                said.add(need.cipher)
                 yield (
                     f"member {member.interface}",
                     f"no engine does {need} for it;"
