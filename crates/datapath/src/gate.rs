@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::os::fd::RawFd;
 
 use esprit_packet::{Pool, RxFrame, TxFrame};
-use esprit_port::{Port, PortCounters, PortError, Waiter};
+use esprit_port::{Heard, Port, PortCounters, PortError, Waiter};
 
 use crate::command::BoxedPort;
 
@@ -15,13 +15,29 @@ use crate::command::BoxedPort;
 pub struct Gate {
     port: BoxedPort,
     open: bool,
+    /// Who wants to know that frames arrive.
+    heard: Option<Heard>,
 }
 
 impl Gate {
     /// Open at first: what came before the first poll is found.
     #[must_use]
     pub const fn new(port: BoxedPort) -> Self {
-        Self { port, open: true }
+        Self {
+            port,
+            open: true,
+            heard: None,
+        }
+    }
+
+    /// From now on tells this one when frames arrive.
+    pub fn tell(&mut self, heard: Heard) {
+        self.heard = Some(heard);
+    }
+
+    /// Opens: something may have come.
+    pub const fn open(&mut self) {
+        self.open = true;
     }
 
     /// Opens where the last poll named the port; a port that nothing can be polled for is
@@ -42,6 +58,9 @@ impl Port for Gate {
             return Ok(0);
         }
         let received = self.port.recv(pool, out, max);
+        if let (Some(heard), Ok(1..)) = (&self.heard, received) {
+            heard.set();
+        }
         // Fewer than there was room for: it is empty. An error is polled for, too.
         self.open = received.is_ok_and(|n| n == max);
         received

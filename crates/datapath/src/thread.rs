@@ -30,6 +30,10 @@ pub fn monotonic() -> Time {
     Time(part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec))
 }
 
+/// Ports that are read without a poll: an empty read takes 0.25 us, a poll over their descriptors
+/// and two more 1.2 us (perf on a Zen 3, one stream through a team).
+const FEW: usize = 4;
+
 /// The ports of a process, by the ids of their teams and members.
 #[derive(Default)]
 struct Ports {
@@ -51,9 +55,23 @@ impl Ports {
     /// Whether a fallen link of `member` is to be found at once.
     fn watch(&mut self, member: u32, ifindex: u32) {
         if let Some(links) = &mut self.links {
-            links.prober.watch(ifindex);
+            let heard = links.prober.watch(ifindex);
             links.watched.insert(member, ifindex);
+            if let Some(port) = self.members.get_mut(&member) {
+                port.tell(heard);
+            }
         }
+    }
+
+    /// Lets all ports be read without asking first, where they are few: then a look at each costs
+    /// less than one poll over all, and after a pause under load it is seldom in vain.
+    fn open_few(&mut self) -> bool {
+        let few = self.taps.len() + self.members.len() <= FEW;
+        if few {
+            let ports = self.taps.values_mut().chain(self.members.values_mut());
+            ports.for_each(Gate::open);
+        }
+        few
     }
 
     fn forget(&mut self, member: u32) {
@@ -221,7 +239,11 @@ fn run(mut worker: Worker, inbox: &Receiver<Request>, wake: &EventFd) {
             let until = progress
                 .next
                 .map_or(now + pause, |next| next.min(now + pause));
-            rest(&mut waiter, &ports, wake, until);
+            rest(&mut waiter, &mut ports, wake, until);
+            if ports.open_few() {
+                moderation.wake(monotonic());
+                continue;
+            }
         }
         wait(&mut waiter, &mut ports, wake, progress.next, &worker);
         moderation.wake(monotonic());
@@ -295,13 +317,23 @@ fn obey(worker: &mut Worker, ports: &mut Ports, command: Command) -> Answer {
 }
 
 /// Waits for a link, an engine, a command or the time `until`, and lets frames gather.
-fn rest(waiter: &mut Waiter, ports: &Ports, wake: &EventFd, until: Time) {
+fn rest(waiter: &mut Waiter, ports: &mut Ports, wake: &EventFd, until: Time) {
     waiter.clear();
     waiter.add(wake.as_raw_fd(), false);
     if let Some(links) = &ports.links {
         waiter.add(links.monitor.fd(), false);
     }
     waiter.wait(Some(until.since(monotonic())));
+    heed(waiter, ports, wake);
+}
+
+/// What a sleep was told besides frames.
+fn heed(waiter: &Waiter, ports: &mut Ports, wake: &EventFd) {
+    if waiter.is_ready(wake.as_raw_fd()) {
+        wake.clear();
+    }
+    let told = |links: &Links| waiter.is_ready(links.monitor.fd());
+    ports.look = ports.links.as_ref().is_some_and(told);
 }
 
 /// Waits for a frame, a link, an engine, a command or the time `until`; one that has passed
@@ -331,12 +363,8 @@ fn wait(
         until => until.since(monotonic()),
     });
     waiter.wait(span);
-    if waiter.is_ready(wake.as_raw_fd()) {
-        wake.clear();
-    }
     for port in ports.taps.values_mut().chain(ports.members.values_mut()) {
         port.look(waiter);
     }
-    let told = |links: &Links| waiter.is_ready(links.monitor.fd());
-    ports.look = ports.links.as_ref().is_some_and(told);
+    heed(waiter, ports, wake);
 }

@@ -36,7 +36,7 @@ use esprit_packet::{Pool, RxFrame, TxFrame};
 pub use capture::{Capture, CaptureOptions, CaptureResult};
 pub use counters::PortCounters;
 pub use fault::{FaultPort, Faults};
-pub use link::{LinkEvent, LinkMonitor, LinkProber};
+pub use link::{Heard, LinkEvent, LinkMonitor, LinkProber};
 pub use memory::MemoryPort;
 pub use packet::{PacketOptions, PacketPort};
 pub use pcap::{PcapPort, PcapWriter};

@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::sys;
 use message::{Message, get_link, messages};
-pub use prober::LinkProber;
+pub use prober::{Heard, LinkProber};
 
 /// Bytes per read: the most that the kernel puts into one piece of a dump
 /// (net/netlink/af_netlink.c); a notification is far smaller.
