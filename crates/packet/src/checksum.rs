@@ -45,7 +45,7 @@ impl Sum {
     /// Adds a 16-bit word given as a number.
     #[must_use]
     pub const fn word(self, word: u16) -> Self {
-        Self(add_carry(self.0, word.to_be() as u64))
+        self.plus(word.to_be() as u64)
     }
 
     /// Adds a sum that was made apart, of bytes that begin at an even offset (`odd` false) or
@@ -66,15 +66,34 @@ impl Sum {
     pub fn pseudo(self, src: IpAddr, dst: IpAddr, protocol: u8, len: u32) -> Self {
         self.address(src)
             .address(dst)
-            .add(&len.to_be_bytes())
+            .plus(u64::from(len.to_be()))
             .word(u16::from(protocol))
     }
 
     fn address(self, address: IpAddr) -> Self {
         match address {
-            IpAddr::V4(v4) => self.add(&v4.octets()),
-            IpAddr::V6(v6) => self.add(&v6.octets()),
+            IpAddr::V4(v4) => self.plus(u64::from(u32::from_ne_bytes(v4.octets()))),
+            IpAddr::V6(v6) => {
+                let octets = v6.octets();
+                let (words, _) = octets.as_chunks();
+                let word = |at: usize| u64::from_ne_bytes(words[at]);
+                self.plus(word(0)).plus(word(1))
+            }
         }
+    }
+
+    /// Adds an IPv4 header without options.
+    #[must_use]
+    pub fn ipv4_header(self, header: &[u8; 20]) -> Self {
+        let (words, _) = header.as_chunks();
+        let sum = words
+            .iter()
+            .map(|&word| u64::from(u32::from_ne_bytes(word)));
+        self.plus(sum.sum())
+    }
+
+    const fn plus(self, words: u64) -> Self {
+        Self(add_carry(self.0, words))
     }
 
     /// The sum, folded to 16 bits and not inverted: what a partial checksum field holds.

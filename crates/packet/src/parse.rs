@@ -403,6 +403,12 @@ impl Parsed {
         self.net == Net::Ipv4
             && bytes
                 .get(usize::from(self.l3)..usize::from(self.l4))
-                .is_some_and(|header| Sum::default().add(header).finish() == 0)
+                .is_some_and(|header| {
+                    let sum = match <&[u8; Ipv4::LEN]>::try_from(header) {
+                        Ok(plain) => Sum::default().ipv4_header(plain),
+                        Err(_) => Sum::default().add(header),
+                    };
+                    sum.finish() == 0
+                })
     }
 }
