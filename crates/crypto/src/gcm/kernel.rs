@@ -66,16 +66,72 @@ fn block(part: &[u8]) -> __m128i {
     }
 }
 
+/// The `len` bytes at `src`, 1 to 15, with zeroes behind them; by words that overlap, so that nothing
+/// is gathered in memory.
+///
+/// # Safety
+/// They can be read.
+#[inline]
+unsafe fn load_part(src: *const u8, len: usize) -> u128 {
+    // SAFETY: each word lies within the `len` bytes.
+    unsafe {
+        let (first, last, from) = match len {
+            8.. => (
+                u128::from(src.cast::<u64>().read_unaligned()),
+                u128::from(src.add(len - 8).cast::<u64>().read_unaligned()),
+                len - 8,
+            ),
+            4.. => (
+                u128::from(src.cast::<u32>().read_unaligned()),
+                u128::from(src.add(len - 4).cast::<u32>().read_unaligned()),
+                len - 4,
+            ),
+            _ => (
+                u128::from(*src) | u128::from(*src.add(len / 2)) << (8 * (len / 2)),
+                u128::from(*src.add(len - 1)),
+                len - 1,
+            ),
+        };
+        // Where they overlap both say the same.
+        first | last << (8 * from)
+    }
+}
+
+/// Writes the first `len` bytes of `bytes`, 1 to 15, to `dst`.
+///
+/// # Safety
+/// They can be written.
+#[inline]
+unsafe fn store_part(dst: *mut u8, len: usize, bytes: u128) {
+    // SAFETY: each word lies within the `len` bytes.
+    unsafe {
+        match len {
+            8.. => {
+                dst.cast::<u64>().write_unaligned(bytes as u64);
+                let last = (bytes >> (8 * (len - 8))) as u64;
+                dst.add(len - 8).cast::<u64>().write_unaligned(last);
+            }
+            4.. => {
+                dst.cast::<u32>().write_unaligned(bytes as u32);
+                let last = (bytes >> (8 * (len - 4))) as u32;
+                dst.add(len - 4).cast::<u32>().write_unaligned(last);
+            }
+            _ => {
+                for (n, byte) in bytes.to_le_bytes()[..len].iter().enumerate() {
+                    *dst.add(n) = *byte;
+                }
+            }
+        }
+    }
+}
+
 impl<'a, const KEYS: usize, const SEAL: bool> Run<'a, KEYS, SEAL> {
     /// A message with its nonce and what is authenticated beside it.
     #[inline]
     #[target_feature(enable = "avx2,vaes,vpclmulqdq,aes,pclmulqdq")]
     pub(super) fn new(key: &'a Key<KEYS>, nonce: &[u8; NONCE_LEN], aad: &[u8]) -> Self {
-        let mut first = [0; 16];
-        first[..NONCE_LEN].copy_from_slice(nonce);
-        first[15] = 1;
-        // SAFETY: 16 bytes.
-        let first = unsafe { _mm_loadu_si128(first.as_ptr().cast()) };
+        // Behind the nonce the counter, which begins at one.
+        let first = _mm_or_si128(block(nonce), _mm_set_epi32(1 << 24, 0, 0, 0));
         let counter = _mm256_broadcastsi128_si256(_mm_shuffle_epi8(first, ghash::reversal()));
         let h = _mm256_extracti128_si256(key.power[0].load(), 1);
         let mut hash = _mm_setzero_si128();
@@ -219,11 +275,15 @@ impl<'a, const KEYS: usize, const SEAL: bool> Run<'a, KEYS, SEAL> {
                 _mm_store_si128(hashed.add(at).cast(), if SEAL { out } else { text });
                 at += 16;
             }
-            for at in at..len {
-                let text = *src.add(at);
-                let out = text ^ *stream.add(at);
-                *dst.add(at) = out;
-                *hashed.add(at) = if SEAL { out } else { text };
+            if at < len {
+                let text = load_part(src.add(at), len - at);
+                let stream = stream.add(at).cast::<u128>().read();
+                let out = (text ^ stream) & (u128::MAX >> (8 * (16 - (len - at))));
+                store_part(dst.add(at), len - at, out);
+                let last = if SEAL { out } else { text };
+                let halves = ((last >> 64) as u64, last as u64);
+                let last = _mm_set_epi64x(halves.0.cast_signed(), halves.1.cast_signed());
+                _mm_store_si128(hashed.add(at).cast(), last);
             }
         }
         self.text += len;
@@ -231,7 +291,8 @@ impl<'a, const KEYS: usize, const SEAL: bool> Run<'a, KEYS, SEAL> {
         let lengths = _mm_set_epi64x(bits(self.aad), bits(self.text));
         let mut products = Products::none();
         for (n, pair) in hashed[..pairs].iter().enumerate() {
-            let mut blocks = _mm256_shuffle_epi8(pair.load(), reversal());
+            // By halves, as they were stored: what spans two stores waits until both are done.
+            let mut blocks = _mm256_shuffle_epi8(pair.load_halves(), reversal());
             if n == 0 {
                 blocks = _mm256_xor_si256(blocks, lane(self.hash, odd));
             }

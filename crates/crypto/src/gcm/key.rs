@@ -22,6 +22,14 @@ impl Wide {
 
     #[inline]
     #[target_feature(enable = "avx2")]
+    pub(super) fn load_halves(&self) -> __m256i {
+        let halves: *const __m128i = core::ptr::from_ref(self).cast();
+        // SAFETY: twice 16 bytes, aligned to 16.
+        unsafe { _mm256_set_m128i(_mm_load_si128(halves.add(1)), _mm_load_si128(halves)) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
     pub(super) fn store(&mut self, value: __m256i) {
         // SAFETY: 32 bytes, aligned to 32.
         unsafe { _mm256_store_si256(core::ptr::from_mut(self).cast(), value) }
