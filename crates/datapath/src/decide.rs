@@ -40,6 +40,8 @@ pub(crate) struct Decision {
     pub verdict: Verdict,
     /// The share of the transmit table that it belongs to, where it goes by one.
     pub share: Option<usize>,
+    /// It goes by whichever member carries what has one SA only.
+    pub single: bool,
     /// The hash of its flow, where it is of one.
     pub hash: Option<u32>,
     /// What follows.
@@ -49,13 +51,13 @@ pub(crate) struct Decision {
 /// Decides on a packet. `frame` is what it was parsed from.
 pub(crate) fn decide(team: &Team, parsed: &Parsed, frame: &[u8]) -> Decision {
     let verdict = team.spd.lookup_out(parsed, frame);
-    let (mut share, mut flow) = (None, None);
+    let (mut share, mut single, mut flow) = (None, false, None);
     let fate = match verdict.action {
         Action::Discard => Err(discarded(verdict.rule)),
         Action::Protect => {
             let hash = FlowKey::of(parsed).hash(0);
             flow = Some(hash);
-            protected(team, hash, verdict, &mut share)
+            protected(team, hash, verdict, &mut share, &mut single)
         }
         Action::Bypass => {
             // ARP, ND, broadcast, multicast and non-IP leave by the receiver.
@@ -80,6 +82,7 @@ pub(crate) fn decide(team: &Team, parsed: &Parsed, frame: &[u8]) -> Decision {
     Decision {
         verdict,
         share,
+        single,
         hash: flow,
         fate,
     }
@@ -90,6 +93,7 @@ fn protected(
     hash: u32,
     verdict: Verdict,
     share: &mut Option<usize>,
+    single: &mut bool,
 ) -> Result<Fate, DropReason> {
     let policy = verdict
         .policy
@@ -107,6 +111,7 @@ fn protected(
     let (member, sa) = policy
         .choose(by_share, lane.single)
         .ok_or(DropReason::NoSa)?;
+    *single = !policy.has_own(by_share);
     if by_share == Some(member) {
         *share = Some(lane.share(hash));
     }

@@ -30,6 +30,8 @@ pub struct Hold {
     look_at: Time,
     /// Shares that moved.
     moved: Vec<bool>,
+    /// What has one SA only moved.
+    single: bool,
     /// Members that they moved away from, with how far each device must have come.
     from: Vec<(u32, u64)>,
     /// Outbound SAs that had jobs, with how far each must have released. Known once the jobs of
@@ -49,7 +51,7 @@ impl Hold {
         after: &Route,
         member: impl Fn(u32) -> Option<&'a Member>,
     ) -> Option<Self> {
-        let (moved, from) = after.moved_from(before);
+        let (moved, single, from) = after.moved_from(before);
         let from: Vec<(u32, u64)> = from
             .into_iter()
             .filter_map(|id| Some((id, member(id).filter(|m| m.alive())?.pace.end())))
@@ -58,6 +60,7 @@ impl Hold {
             until: now + HOLD,
             look_at: now,
             moved,
+            single,
             from,
             sas: None,
             frames: VecDeque::new(),
@@ -71,11 +74,13 @@ impl Hold {
     }
 
     /// Whether a frame of this flow, and of this share if it goes by one, has to wait: where its share
-    /// moved, and behind those of its flow that wait already, though a Plan since then, or a mask,
+    /// moved, or what is `single` and it is that, and behind those of its flow that wait already, though a Plan since then, or a mask,
     /// has it go by another share or by none.
-    pub(crate) fn holds(&self, hash: u32, share: Option<usize>) -> bool {
+    pub(crate) fn holds(&self, hash: u32, share: Option<usize>, single: bool) -> bool {
         let moved = share.and_then(|share| self.moved.get(share));
-        moved.copied().unwrap_or(false) || self.waiting[hash as usize % BUCKETS]
+        moved.copied().unwrap_or(false)
+            || (single && self.single)
+            || self.waiting[hash as usize % BUCKETS]
     }
 
     /// More shares moved meanwhile.
@@ -84,6 +89,7 @@ impl Hold {
         for (moved, more) in self.moved.iter_mut().zip(&more.moved) {
             *moved |= more;
         }
+        self.single |= more.single;
         self.until = more.until;
         self.from.extend(more.from);
         self.sas = None;

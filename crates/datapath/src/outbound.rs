@@ -94,7 +94,7 @@ impl Worker {
         let fate = decision.fate?;
         if let Some(hash) = decision.hash
             && let Some(hold) = &mut team.hold
-            && hold.holds(hash, decision.share)
+            && hold.holds(hash, decision.share, decision.single)
         {
             hold.push(hash, frame);
             return Ok(());

@@ -212,11 +212,11 @@ impl Route {
             .and_then(|at| self.plain.table.get(at).copied().flatten())
     }
 
-    /// Shares of the plain table that another member sends than in `before`, and the members that
-    /// sent them. Where the mask alone moves protected flows, an engine was lost or came; they
+    /// Shares of the plain table that another member sends than in `before`, whether what has one SA
+    /// only is one of those things, and the members that sent them. Where the mask alone moves protected flows, an engine was lost or came; they
     /// change their SA then and do not wait for one that may never answer.
     #[must_use]
-    pub fn moved_from(&self, before: &Self) -> (Vec<bool>, Vec<u32>) {
+    pub fn moved_from(&self, before: &Self) -> (Vec<bool>, bool, Vec<u32>) {
         let mut from = Vec::new();
         let mut moved = vec![false; self.shares()];
         for hash in 0..BUCKETS as u32 {
@@ -228,9 +228,12 @@ impl Route {
                 moved[self.plain.share(hash)] = true;
             }
         }
+        let (then, now) = (before.plain.single, self.plain.single);
+        let single = then.is_some() && now.is_some() && then != now;
+        from.extend(then.filter(|_| single));
         from.sort_unstable();
         from.dedup();
-        (moved, from)
+        (moved, single, from)
     }
 }
 
@@ -381,9 +384,14 @@ mod tests {
     fn what_moved_is_named() {
         let before = Route::compute(&plan(vec![1, 2]), |_| true);
         let after = Route::compute(&plan(vec![1, 3]), |_| true);
-        let (moved, from) = after.moved_from(&before);
+        let (moved, single, from) = after.moved_from(&before);
         assert_eq!(from, [2]);
-        assert_eq!((moved[0], moved[1]), (false, true));
-        assert_eq!(after.moved_from(&after).1, []);
+        assert_eq!((moved[0], moved[1], single), (false, true, false));
+        assert_eq!(after.moved_from(&after).2, []);
+        // What has one SA goes by the receiver.
+        let mut other = plan(vec![1, 3]);
+        other.receiver = Some(3);
+        let (_, single, from) = Route::compute(&other, |_| true).moved_from(&after);
+        assert_eq!((single, from), (true, vec![1]));
     }
 }

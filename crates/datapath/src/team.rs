@@ -33,6 +33,12 @@ pub struct PolicyState {
 }
 
 impl PolicyState {
+    /// Whether this member has an SA of its own.
+    #[must_use]
+    pub fn has_own(&self, member: Option<u32>) -> bool {
+        member.is_some() && self.sas.iter().any(|(of, _)| *of == member)
+    }
+
     /// The SA and the member for a flow that hashes to `flow_member`; a policy with only one
     /// SA stays on `single`, since one SA over several links loses packets in the peer's
     /// replay window.

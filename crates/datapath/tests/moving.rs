@@ -217,6 +217,35 @@ fn a_protected_flow_waits_for_its_engine() {
 }
 
 #[test]
+fn what_has_one_sa_waits_when_its_member_changes_though_no_share_does() {
+    let mut host = Host::new(1, 2)
+        .with_cpu()
+        .protect(1, 2, Mode::Tunnel, false);
+    let by_first = host.plan(vec![1, 2, 1, 2], 1, SourceMac::Team);
+    host.publish(by_first);
+    host.member(1).full = true;
+    let send_all = |host: &mut Host| {
+        for port in 0..8 {
+            let mut frame = udp(1, 2, b"one of a flow");
+            frame[35] = port;
+            host.send(VnetHdr::default(), frame);
+        }
+    };
+    send_all(&mut host);
+    let by_second = host.plan(vec![1, 2, 1, 2], 2, SourceMac::Team);
+    host.publish(by_second);
+    send_all(&mut host);
+    assert!(host.member(2).tx.is_empty(), "none is ahead of the first");
+    assert_eq!(host.worker.snapshot(host.now).teams[&TEAM].held, 1);
+    host.member(1).full = false;
+    for _ in 0..4 {
+        host.now = host.now + Time::from_millis(1);
+        host.settle();
+    }
+    assert_eq!((host.member(1).tx.len(), host.member(2).tx.len()), (8, 8));
+}
+
+#[test]
 fn a_plan_that_moves_nothing_holds_nothing_and_neither_does_a_failover() {
     let mut host = Host::new(1, 2).with_cpu();
     let first = host.plan(vec![1, 2], 1, SourceMac::Team);
