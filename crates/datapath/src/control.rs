@@ -294,6 +294,7 @@ impl Worker {
         match Spd::new(specs, &endpoints) {
             Ok(spd) => {
                 team.spd = spd;
+                team.follow_sas(&states);
                 team.policies = states;
                 Answer::Done
             }

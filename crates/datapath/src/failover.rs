@@ -250,12 +250,9 @@ impl Worker {
         let team = member.team;
         let frames = member.take_queue();
         for frame in frames {
-            // Its flow's share has an heir already; which of the survivors sends it does not
-            // matter to the peer, so the one for broadcast serves.
-            let heir = self
-                .teams
-                .get(&team)
-                .and_then(|team| team.route.plain().single);
+            // Its flow's share has an heir already; which of the survivors sends it does not matter
+            // to the peer, unless the SA has another member now.
+            let heir = self.teams.get(&team).and_then(|team| team.heir(lost));
             match heir {
                 Some(heir) => self.queue_from(lost, heir, frame),
                 None => self.drop_frame(lost, DropReason::PortDown, &frame),
@@ -297,6 +294,7 @@ impl Worker {
         let Some(team) = self.teams.get_mut(&id) else {
             return Answer::Refused(format!("team {id} does not exist"));
         };
+        team.prune_heirs();
         if !first {
             let hold = Hold::between(now, &before, &team.route, |id| self.members.get(&id));
             team.held += u64::from(hold.is_some());

@@ -387,7 +387,7 @@ impl Worker {
         let member = if self.members.contains_key(&member) {
             member
         } else {
-            self.teams.get(&team)?.route.plain().single?
+            self.teams.get(&team)?.heir(member)?
         };
         Some((member, self.source_mac(team, member)?))
     }

@@ -67,6 +67,8 @@ pub struct Team {
     pub plan: Option<Plan>,
     /// The Plan less what was latched since.
     pub route: Route,
+    /// Members that were replaced, with who has their SAs.
+    pub heirs: BTreeMap<u32, u32>,
     /// The receiver of before, until what it heard as such has been read.
     pub former: Option<u32>,
     /// Whose frame a frame is.
@@ -115,6 +117,41 @@ pub struct Traffic2 {
 }
 
 impl Team {
+    /// Who sends what was made for a member that cannot: the one that has its SAs, so that they
+    /// stay in order, or else the one for broadcast.
+    #[must_use]
+    pub fn heir(&self, lost: u32) -> Option<u32> {
+        let heir = self.heirs.get(&lost).copied();
+        let heir = heir.filter(|&heir| self.route.uses(heir));
+        heir.or(self.route.plain().single)
+    }
+
+    /// Heirs are those alone who carry for such as do not.
+    pub fn prune_heirs(&mut self) {
+        let route = &self.route;
+        self.heirs
+            .retain(|gone, heir| !route.uses(*gone) && route.uses(*heir));
+    }
+
+    /// These policies take the place of those that were: an SA that has another member now makes it
+    /// the heir of the one that it had.
+    pub fn follow_sas(&mut self, policies: &BTreeMap<u32, PolicyState>) {
+        for (id, policy) in policies {
+            let before = self.policies.get(id).into_iter();
+            let before: BTreeMap<u32, u32> = before
+                .flat_map(|before| &before.sas)
+                .filter_map(|&(member, sa)| Some((sa, member?)))
+                .collect();
+            for &(member, sa) in &policy.sas {
+                if let (Some(now), Some(&then)) = (member, before.get(&sa))
+                    && now != then
+                {
+                    self.heirs.insert(then, now);
+                }
+            }
+        }
+    }
+
     /// A team whose doors are closed until its first Plan.
     #[must_use]
     pub fn new(id: u32, mac: Mac) -> Self {
@@ -123,6 +160,7 @@ impl Team {
             mac,
             plan: None,
             route: Route::closed(),
+            heirs: BTreeMap::new(),
             former: None,
             doors: Doors::default(),
             doors_moved: false,

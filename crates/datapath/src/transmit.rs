@@ -24,10 +24,7 @@ impl Worker {
             }
             return;
         }
-        let heir = self
-            .teams
-            .get(&at.team)
-            .and_then(|team| team.route.plain().single);
+        let heir = self.teams.get(&at.team).and_then(|team| team.heir(member));
         match heir {
             Some(heir) if heir != member => self.queue_from(member, heir, frame),
             Some(_) | None => self.drop_frame(member, DropReason::PortDown, &frame),

@@ -4,7 +4,10 @@ mod lab;
 
 use esprit_crypto::engines::asic_model::AsicSpec;
 use esprit_datapath::plan::SourceMac;
+use esprit_datapath::{BundleEntry, PolicyWithSas};
 use esprit_ipsec::sad::Mode;
+use esprit_ipsec::selector::Selector;
+use esprit_ipsec::spd::{Action, PolicySpec};
 use esprit_packet::{Time, VnetHdr};
 use lab::{Host, TEAM, udp};
 
@@ -243,6 +246,59 @@ fn what_has_one_sa_waits_when_its_member_changes_though_no_share_does() {
         host.settle();
     }
     assert_eq!((host.member(1).tx.len(), host.member(2).tx.len()), (8, 8));
+}
+
+#[test]
+fn what_waits_at_a_replaced_member_goes_by_the_one_that_has_its_sa() {
+    let mut host = Host::new(1, 3)
+        .with_cpu()
+        .protect(1, 2, Mode::Tunnel, false);
+    let of = |member: u32| PolicyWithSas {
+        policy: PolicySpec {
+            id: 1,
+            name: String::new(),
+            action: Action::Protect,
+            selector: Selector {
+                local: "10.0.0.1/32".parse().unwrap(),
+                remote: "10.0.0.2/32".parse().unwrap(),
+                protocol: None,
+                local_port: None,
+                remote_port: None,
+            },
+        },
+        sas: vec![BundleEntry {
+            member: Some(member),
+            sa: 1,
+        }],
+    };
+    host.worker.policies(TEAM, vec![of(2)]);
+    let first = host.plan(vec![2], 1, SourceMac::Team);
+    host.publish(first);
+    host.member(2).full = true;
+    for _ in 0..8 {
+        host.send(VnetHdr::default(), udp(1, 2, b"before"));
+    }
+    // The third comes in, takes the SA over, and the second leaves.
+    let both = host.plan(vec![2, 3], 1, SourceMac::Team);
+    host.publish(both);
+    host.worker.policies(TEAM, vec![of(3)]);
+    let mut after = host.plan(vec![3], 1, SourceMac::Team);
+    after.members.retain(|role| role.id != 2);
+    host.publish(after);
+    host.worker.member_remove(host.now, 2, &mut host.wires);
+    for _ in 0..4 {
+        host.now = host.now + Time::from_millis(1);
+        host.send(VnetHdr::default(), udp(1, 2, b"after"));
+    }
+    assert_eq!((host.member(1).tx.len(), host.member(2).tx.len()), (0, 0));
+    let numbers: Vec<u8> = host
+        .member(3)
+        .tx
+        .iter()
+        // Ethernet, IPv4, SPI; the last byte of the number.
+        .map(|(_, frame)| frame[14 + 20 + 4 + 3])
+        .collect();
+    assert_eq!(numbers, (1..=12).collect::<Vec<u8>>());
 }
 
 #[test]
