@@ -53,18 +53,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut pool = Pool::new(Arc::new(Silent));
     pool.admit(EngineId(1), verified);
     let engines = vec![Grant {
-        engine: 1,
-        member: None,
         seal: true,
         open: true,
-        primary: None,
         secondary: Some(0),
-        application: None,
-        bias_ns: 0,
-        bias_load: 0.0,
-        limit_ns: None,
-        headroom: None,
-        beside_ns: None,
+        ..Grant::none(1)
     }];
     let spill_ns = [20_000_000; 3];
     pool.set_grants(

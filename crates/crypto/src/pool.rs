@@ -51,7 +51,7 @@ use crate::placement::lanes::Lanes;
 use crate::placement::{Ask, Placer};
 use crate::pool::audit::Auditor;
 use crate::pool::canary::Canaries;
-use crate::pool::flights::Flights;
+use crate::pool::flights::{Flight, Flights};
 use crate::pool::keys::Keys;
 use crate::pool::limits::Limits;
 use crate::pool::place::WORKER_BYTES;
@@ -298,6 +298,25 @@ impl Pool {
             holders: self.keys.holders(request.key.id()),
             crowded: self.keys.full(),
             lacking: self.limits.lacking(request.key.needs()),
+            exclude: SeatSet::EMPTY,
+            closed: self.closed,
+        }
+    }
+
+    /// What it is asked about a job that waits.
+    fn ask_again(&self, now: Time, flight: &Flight) -> Ask {
+        let origin = &flight.origin;
+        Ask {
+            now,
+            algorithm: flight.key.algorithm(),
+            direction: flight.direction,
+            shape: origin.shape,
+            memory: origin.memory,
+            member: origin.member,
+            application: origin.team == APPLICATIONS,
+            holders: self.keys.holders(flight.key.id()),
+            crowded: self.keys.full(),
+            lacking: self.limits.lacking(flight.key.needs()),
             exclude: SeatSet::EMPTY,
             closed: self.closed,
         }

@@ -57,18 +57,10 @@ impl Plane {
 
 fn grant(engine: u32) -> Grant {
     Grant {
-        engine,
-        member: None,
         seal: true,
         open: true,
-        primary: None,
-        secondary: None,
         application: Some(0),
-        bias_ns: 0,
-        bias_load: 0.0,
-        limit_ns: None,
-        headroom: None,
-        beside_ns: None,
+        ..Grant::none(engine)
     }
 }
 

@@ -16,18 +16,12 @@ const ALGORITHM: &str = "aes-128-gcm-16";
 
 fn grant(engine: u32, member: u32) -> Grant {
     Grant {
-        engine,
         member: Some(member),
         seal: true,
         open: true,
         primary: Some(0),
         secondary: Some(0),
-        application: None,
-        bias_ns: 0,
-        bias_load: 0.0,
-        limit_ns: None,
-        headroom: None,
-        beside_ns: None,
+        ..Grant::none(engine)
     }
 }
 

@@ -374,18 +374,10 @@ fn plan() -> Plan {
         announce: Vec::new(),
         grants: Grants {
             engines: vec![Grant {
-                engine: ENGINE,
-                member: None,
                 seal: true,
                 open: true,
-                primary: None,
                 secondary: Some(0),
-                application: None,
-                bias_ns: 0,
-                bias_load: 0.0,
-                limit_ns: None,
-                headroom: None,
-                beside_ns: None,
+                ..Grant::none(ENGINE)
             }],
             spill_ns: [u64::MAX; 3],
             verify_every: 0,

@@ -217,6 +217,7 @@ impl Pool {
         let origin = flight.origin;
         let (from, attempt) = (flight.from, flight.attempts);
         let never = flight.never();
+        let mut ask = self.ask_again(now, flight);
         let (key, direction) = (flight.key.clone(), flight.direction);
         let input = flight.input.clone();
         let seats = |id: Option<EngineId>| {
@@ -224,20 +225,7 @@ impl Pool {
                 .map_or(SeatSet::EMPTY, SeatSet::only)
         };
         let (never, mut spared) = (seats(never), seats(from));
-        let mut ask = Ask {
-            now,
-            algorithm: key.algorithm(),
-            direction,
-            shape: origin.shape,
-            memory: origin.memory,
-            member: origin.member,
-            application: origin.team == APPLICATIONS,
-            holders: self.keys.holders(key.id()),
-            crowded: self.keys.full(),
-            lacking: self.limits.lacking(key.needs()),
-            exclude: never.union(&spared),
-            closed: self.closed,
-        };
+        ask.exclude = never.union(&spared);
         let mut dst = None;
         loop {
             let mut full = SeatSet::EMPTY;

@@ -2,9 +2,9 @@
 //!
 //! Classes come one after the other. Within a class, jobs that the same engines may do (of one team and
 //! member, algorithm and direction) are a [`Group`]; where its next job finds no engine, no other of
-//! it would, but for a shorter one where an engine has headroom for that alone. Groups share by deficit round robin (Shreedhar and Varghese, 1995), each with the
-//! weight of the flows in it, and so do the flows of a group: so one flow cannot starve
-//! another, and within a flow the order stays.
+//! it would, but for a shorter one where an engine has headroom for that alone. Groups share by
+//! deficit round robin (Shreedhar and Varghese, 1995), each with the weight of the flows in it, and
+//! so do the flows of a group: so one flow cannot starve another, and within a flow the order stays.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -140,24 +140,14 @@ impl Pool {
         let waiting = all.filter_map(|ticket| self.flights.get(ticket));
         let unbegun = waiting.filter(|flight| flight.waits && flight.attempts == 0);
         unbegun.take(JOBS_SEARCHED).find_map(|job| {
-            let origin = job.origin;
             let never = job.never().and_then(|engine| self.seat_of(engine));
             let never = never.map_or(SeatSet::EMPTY, SeatSet::only);
             let ask = Ask {
-                now,
-                algorithm: job.key.algorithm(),
-                direction: job.direction,
-                shape: origin.shape,
-                memory: origin.memory,
-                member: origin.member,
-                application: origin.team == APPLICATIONS,
-                holders: self.keys.holders(job.key.id()),
-                crowded: self.keys.full(),
-                lacking: self.limits.lacking(job.key.needs()),
                 exclude: self.synchronous.union(&never),
                 closed: SeatSet::EMPTY,
+                ..self.ask_again(now, job)
             };
-            let lanes = &self.team(origin.team)?.lanes;
+            let lanes = &self.team(job.origin.team)?.lanes;
             let choice = lanes
                 .choose(&self.board, &ask, &mut SeatSet::default())
                 .ok()?;

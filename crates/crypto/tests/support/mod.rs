@@ -143,18 +143,10 @@ pub fn ticket_of(done: &Done) -> u64 {
 /// An entry that allows secondary use in tier 0.
 pub fn secondary(engine: u32) -> Grant {
     Grant {
-        engine,
-        member: None,
         seal: true,
         open: true,
-        primary: None,
         secondary: Some(0),
-        application: None,
-        bias_ns: 0,
-        bias_load: 0.0,
-        limit_ns: None,
-        headroom: None,
-        beside_ns: None,
+        ..Grant::none(engine)
     }
 }
 

@@ -254,18 +254,11 @@ impl Host {
             announce: Vec::new(),
             grants: Grants {
                 engines: vec![Grant {
-                    engine: 1,
-                    member: None,
                     seal: true,
                     open: true,
                     primary: Some(0),
                     secondary: Some(0),
-                    application: None,
-                    bias_ns: 0,
-                    bias_load: 0.0,
-                    limit_ns: None,
-                    headroom: None,
-                    beside_ns: None,
+                    ..Grant::none(1)
                 }],
                 spill_ns: [20_000_000; 3],
                 verify_every: 0,
