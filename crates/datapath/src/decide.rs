@@ -51,13 +51,16 @@ pub(crate) struct Decision {
 /// Decides on a packet. `frame` is what it was parsed from.
 pub(crate) fn decide(team: &Team, parsed: &Parsed, frame: &[u8]) -> Decision {
     let verdict = team.spd.lookup_out(parsed, frame);
-    let (mut share, mut single, mut flow) = (None, false, None);
+    let (mut share, mut single, mut hash) = (None, false, None);
+    let flow = || FlowKey::of(parsed).hash(0);
     let fate = match verdict.action {
         Action::Discard => Err(discarded(verdict.rule)),
         Action::Protect => {
-            let hash = FlowKey::of(parsed).hash(0);
-            flow = Some(hash);
-            protected(team, hash, verdict, &mut share, &mut single)
+            let flow = *hash.insert(flow());
+            protected(team, flow, verdict).map(|protected| {
+                (share, single) = (protected.share, protected.single);
+                protected.fate
+            })
         }
         Action::Bypass => {
             // ARP, ND, broadcast, multicast and non-IP leave by the receiver.
@@ -70,11 +73,10 @@ pub(crate) fn decide(team: &Team, parsed: &Parsed, frame: &[u8]) -> Decision {
             if by_receiver {
                 team.route.receiver.map(Fate::ByReceiver)
             } else {
-                let hash = FlowKey::of(parsed).hash(0);
+                let flow = *hash.insert(flow());
                 let lane = team.route.plain();
-                flow = Some(hash);
-                share = Some(lane.share(hash));
-                lane.transmit(hash).map(Fate::Pass)
+                share = Some(lane.share(flow));
+                lane.transmit(flow).map(Fate::Pass)
             }
             .ok_or(DropReason::NoMember)
         }
@@ -83,18 +85,19 @@ pub(crate) fn decide(team: &Team, parsed: &Parsed, frame: &[u8]) -> Decision {
         verdict,
         share,
         single,
-        hash: flow,
+        hash,
         fate,
     }
 }
 
-fn protected(
-    team: &Team,
-    hash: u32,
-    verdict: Verdict,
-    share: &mut Option<usize>,
-    single: &mut bool,
-) -> Result<Fate, DropReason> {
+/// What is decided on a packet that is to be protected, as in [`Decision`].
+struct Protected {
+    share: Option<usize>,
+    single: bool,
+    fate: Fate,
+}
+
+fn protected(team: &Team, hash: u32, verdict: Verdict) -> Result<Protected, DropReason> {
     let policy = verdict
         .policy
         .and_then(|id| team.policies.get(&id.0))
@@ -111,11 +114,11 @@ fn protected(
     let (member, sa) = policy
         .choose(by_share, lane.single)
         .ok_or(DropReason::NoSa)?;
-    *single = !policy.has_own(by_share);
-    if by_share == Some(member) {
-        *share = Some(lane.share(hash));
-    }
-    Ok(Fate::Protect { member, sa })
+    Ok(Protected {
+        share: (by_share == Some(member)).then(|| lane.share(hash)),
+        single: !policy.has_own(by_share),
+        fate: Fate::Protect { member, sa },
+    })
 }
 
 /// The headers of what an SA makes of a packet: Ethernet (its source is written at release) and

@@ -51,16 +51,17 @@ impl Hold {
         after: &Route,
         member: impl Fn(u32) -> Option<&'a Member>,
     ) -> Option<Self> {
-        let (moved, single, from) = after.moved_from(before);
-        let from: Vec<(u32, u64)> = from
+        let moved = after.moved_from(before);
+        let from: Vec<(u32, u64)> = moved
+            .from
             .into_iter()
             .filter_map(|id| Some((id, member(id).filter(|m| m.alive())?.pace.end())))
             .collect();
         (!from.is_empty()).then(|| Self {
             until: now + HOLD,
             look_at: now,
-            moved,
-            single,
+            moved: moved.shares,
+            single: moved.single,
             from,
             sas: None,
             frames: VecDeque::new(),
@@ -74,8 +75,8 @@ impl Hold {
     }
 
     /// Whether a frame of this flow, and of this share if it goes by one, has to wait: where its share
-    /// moved, or what is `single` and it is that, and behind those of its flow that wait already, though a Plan since then, or a mask,
-    /// has it go by another share or by none.
+    /// moved, or it is `single` and that moved; and behind those of its flow that wait already,
+    /// though a Plan since then, or a mask, has it go by another share or by none.
     pub(crate) fn holds(&self, hash: u32, share: Option<usize>, single: bool) -> bool {
         let moved = share.and_then(|share| self.moved.get(share));
         moved.copied().unwrap_or(false)

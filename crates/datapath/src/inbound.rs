@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use esprit_crypto::{Direction, JobInput, Op, Reject, Request};
+use esprit_crypto::{Direction, JobInput, Op, Request};
 use esprit_ipsec::esp;
 use esprit_ipsec::replay::ReplayDrop;
 use esprit_ipsec::sad::Mode;
@@ -30,9 +30,8 @@ use crate::drops::{Trail, Way};
 use crate::flight::Flight;
 use crate::l2;
 use crate::member::Member;
-use crate::outbound::rejected;
+use crate::outbound::place;
 use crate::probing::Heard;
-use crate::sa::IN_FLIGHT;
 use crate::verdict::DropReason;
 use crate::worker::Worker;
 
@@ -418,13 +417,9 @@ impl Worker {
             flow: draft.sa,
             weight: sa.spec.weight,
         };
-        let placed = if sa.release.len() >= IN_FLIGHT {
-            Err((request, Reject::Full))
-        } else {
-            self.pool.submit(now, &self.buffers, request)
-        };
-        match placed {
-            Ok((ticket, _)) => {
+        let waiting = sa.release.len();
+        match place(&mut self.pool, now, &self.buffers, waiting, request) {
+            Ok(ticket) => {
                 let place = sa.release.push(Opening {
                     packets,
                     input: Some(input),
@@ -432,8 +427,7 @@ impl Worker {
                 });
                 self.flights.insert(ticket, Flight::Open(draft.sa, place));
             }
-            Err((request, reject)) => {
-                let refused = rejected(reject);
+            Err((request, refused)) => {
                 sa.drops.count(refused, count);
                 self.note_job_drop(refused, &request, None);
             }

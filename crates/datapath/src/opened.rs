@@ -147,29 +147,26 @@ impl Opened {
         });
         let len = match known {
             Some(len) => len,
-            None => parse_packet(bytes)
-                .map_err(|_| DropReason::InnerMalformed)
-                .map(|parsed| {
-                    let verdict = team.spd.lookup_in(&parsed, bytes);
-                    let covered = match sa.spec.policy {
-                        Some(policy) => verdict.policy == Some(PolicyId(policy)),
-                        None => true,
-                    };
-                    self.runs.push(Run {
-                        start: start as u32,
-                        parsed,
-                        policy: verdict.policy.map(|id| id.0),
-                        allowed: verdict.action == Action::Protect && covered,
-                        packets: 0,
-                        bytes: 0,
-                    });
-                    parsed.end
-                })?,
+            None => {
+                let parsed = parse_packet(bytes).map_err(|_| DropReason::InnerMalformed)?;
+                let verdict = team.spd.lookup_in(&parsed, bytes);
+                let covered = match sa.spec.policy {
+                    Some(policy) => verdict.policy == Some(PolicyId(policy)),
+                    None => true,
+                };
+                self.runs.push(Run {
+                    start: start as u32,
+                    parsed,
+                    policy: verdict.policy.map(|id| id.0),
+                    allowed: verdict.action == Action::Protect && covered,
+                    packets: 0,
+                    bytes: 0,
+                });
+                parsed.end
+            }
         };
-        let at = self.runs.len().saturating_sub(1);
-        let Some(run) = self.runs.last_mut() else {
-            return Err(DropReason::InnerMalformed);
-        };
+        let at = self.runs.len() - 1;
+        let run = &mut self.runs[at];
         let announced = match (sa.spec.mode, next_header) {
             (Mode::Transport, _) => true,
             (Mode::Tunnel, esp::NEXT_HEADER_IPV4) => matches!(run.parsed.net, Net::Ipv4),

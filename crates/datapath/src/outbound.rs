@@ -21,7 +21,7 @@ use esprit_packet::buf::LARGE;
 use esprit_packet::parse::{Parsed, parse_frame};
 use esprit_packet::segment::segments;
 use esprit_packet::vnet_hdr::NEEDS_CSUM;
-use esprit_packet::{RxFrame, Time, TxFrame};
+use esprit_packet::{Pool as Buffers, RxFrame, Time, TxFrame};
 use smallvec::SmallVec;
 
 use crate::decide::{Fate, decide, wrap};
@@ -282,18 +282,13 @@ impl Worker {
             flow: draft.sa,
             weight: sa.spec.weight,
         };
-        let placed = if sa.release.len() >= IN_FLIGHT {
-            Err((request, Reject::Full))
-        } else {
-            self.pool.submit(now, &self.buffers, request)
-        };
-        match placed {
-            Ok((ticket, _)) => {
+        let waiting = sa.release.len();
+        match place(&mut self.pool, now, &self.buffers, waiting, request) {
+            Ok(ticket) => {
                 let place = sa.release.push(meta);
                 self.flights.insert(ticket, Flight::Seal(draft.sa, place));
             }
-            Err((request, reject)) => {
-                let refused = rejected(reject);
+            Err((request, refused)) => {
                 sa.drops.count(refused, packets);
                 self.note_job_drop(refused, &request, None);
             }
@@ -397,11 +392,22 @@ impl Worker {
 /// SPI and number 8, IV 8, trailer 5, ICV 16.
 const OVERHEAD: usize = 160;
 
-/// Why the pool did not take a job.
-pub(crate) fn rejected(reject: Reject) -> DropReason {
-    match reject {
-        Reject::NoEngine => DropReason::NoEngine,
-        Reject::Full => DropReason::EngineFull,
-        Reject::NoMemory => DropReason::NoMemory,
+/// Gives a job of an SA, of which so many wait for their turn, to the pool; answers its ticket, or
+/// gives it back with the reason.
+pub(crate) fn place(
+    pool: &mut esprit_crypto::Pool,
+    now: Time,
+    buffers: &Buffers,
+    waiting: usize,
+    request: Request,
+) -> Result<u64, (Request, DropReason)> {
+    if waiting >= IN_FLIGHT {
+        return Err((request, DropReason::EngineFull));
+    }
+    match pool.submit(now, buffers, request) {
+        Ok((ticket, _)) => Ok(ticket),
+        Err((request, Reject::NoEngine)) => Err((request, DropReason::NoEngine)),
+        Err((request, Reject::Full)) => Err((request, DropReason::EngineFull)),
+        Err((request, Reject::NoMemory)) => Err((request, DropReason::NoMemory)),
     }
 }

@@ -21,6 +21,17 @@ pub struct Route {
     direct: Vec<(EngineId, u32)>,
 }
 
+/// What another member sends than before.
+#[derive(Debug)]
+pub struct Moved {
+    /// Shares of the plain table that do.
+    pub shares: Vec<bool>,
+    /// Whether what has one SA only does.
+    pub single: bool,
+    /// The members that sent them.
+    pub from: Vec<u32>,
+}
+
 /// Who carries what: by share of the flow hash, and what has one link only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lane {
@@ -212,20 +223,20 @@ impl Route {
             .and_then(|at| self.plain.table.get(at).copied().flatten())
     }
 
-    /// Shares of the plain table that another member sends than in `before`, whether what has one SA
-    /// only is one of those things, and the members that sent them. Where the mask alone moves protected flows, an engine was lost or came; they
-    /// change their SA then and do not wait for one that may never answer.
+    /// What another member sends than in `before`. Where the mask alone moves protected flows, an
+    /// engine was lost or came; they change their SA then and do not wait for one that may never
+    /// answer.
     #[must_use]
-    pub fn moved_from(&self, before: &Self) -> (Vec<bool>, bool, Vec<u32>) {
+    pub fn moved_from(&self, before: &Self) -> Moved {
         let mut from = Vec::new();
-        let mut moved = vec![false; self.shares()];
+        let mut shares = vec![false; self.shares()];
         for hash in 0..BUCKETS as u32 {
             let (then, now) = (before.plain.transmit(hash), self.plain.transmit(hash));
             if let (Some(then), Some(now)) = (then, now)
                 && then != now
             {
                 from.push(then);
-                moved[self.plain.share(hash)] = true;
+                shares[self.plain.share(hash)] = true;
             }
         }
         let (then, now) = (before.plain.single, self.plain.single);
@@ -233,7 +244,11 @@ impl Route {
         from.extend(then.filter(|_| single));
         from.sort_unstable();
         from.dedup();
-        (moved, single, from)
+        Moved {
+            shares,
+            single,
+            from,
+        }
     }
 }
 
@@ -356,18 +371,12 @@ mod tests {
     fn only_an_engine_whose_member_may_is_a_deliverer() {
         let mut plan = plan(vec![1]);
         let grant = |engine, member| esprit_crypto::Grant {
-            engine,
             member,
             seal: true,
             open: true,
             primary: Some(0),
             secondary: Some(0),
-            application: None,
-            bias_ns: 0,
-            bias_load: 0.0,
-            limit_ns: None,
-            headroom: None,
-            beside_ns: None,
+            ..esprit_crypto::Grant::none(engine)
         };
         plan.grants.engines = vec![grant(7, Some(2)), grant(8, Some(3)), grant(9, None)];
         plan.direct = vec![2];
@@ -384,14 +393,17 @@ mod tests {
     fn what_moved_is_named() {
         let before = Route::compute(&plan(vec![1, 2]), |_| true);
         let after = Route::compute(&plan(vec![1, 3]), |_| true);
-        let (moved, single, from) = after.moved_from(&before);
-        assert_eq!(from, [2]);
-        assert_eq!((moved[0], moved[1], single), (false, true, false));
-        assert_eq!(after.moved_from(&after).2, []);
+        let moved = after.moved_from(&before);
+        assert_eq!(moved.from, [2]);
+        assert_eq!(
+            (moved.shares[0], moved.shares[1], moved.single),
+            (false, true, false)
+        );
+        assert_eq!(after.moved_from(&after).from, []);
         // What has one SA goes by the receiver.
         let mut other = plan(vec![1, 3]);
         other.receiver = Some(3);
-        let (_, single, from) = Route::compute(&other, |_| true).moved_from(&after);
-        assert_eq!((single, from), (true, vec![1]));
+        let moved = Route::compute(&other, |_| true).moved_from(&after);
+        assert_eq!((moved.single, moved.from), (true, vec![1]));
     }
 }

@@ -8,6 +8,7 @@ use crate::failover::Cause;
 use crate::l2;
 use crate::member::Member;
 use crate::plan::{Delivery, Mac, SourceMac};
+use crate::team::Team;
 use crate::verdict::DropReason;
 use crate::worker::{Io, Worker};
 
@@ -74,16 +75,16 @@ impl Worker {
     /// Asks devices what they have taken and not sent, where `auto` weighs that against the way back
     /// from an engine: a system call each, before jobs come back.
     pub(crate) fn look_at_devices(&mut self, now: Time, io: &mut dyn Io) {
-        if self.pool.in_flight() == 0 {
+        let auto = |team: &Team| {
+            let plan = team.plan.as_ref();
+            plan.is_some_and(|plan| plan.delivery == Delivery::Auto)
+        };
+        if self.pool.in_flight() == 0 || !self.teams.values().any(auto) {
             return;
         }
         for (&id, member) in &mut self.members {
-            let plan = self
-                .teams
-                .get(&member.team)
-                .and_then(|team| team.plan.as_ref());
             if member.carry
-                && plan.is_some_and(|plan| plan.delivery == Delivery::Auto)
+                && self.teams.get(&member.team).is_some_and(auto)
                 && let Some(port) = io.member(id)
             {
                 member.pace.looked(now, port.unsent());
