@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from esprit.control import ethtool
 from esprit.daemon.resources import FeatureResource
+from esprit.inventory.features import columns
 from esprit.model.capability import Column, Feature
 from esprit.model.capability import features as of_team
 
@@ -18,10 +19,7 @@ def features(team: "RunningTeam") -> list[FeatureResource]:
     members: dict[int, Mapping[str, Column]] = {}
     for name, member in team.members.items():
         with contextlib.suppress(OSError):  # the interface is gone
-            members[member.id] = {
-                key: Column(advertised=one.advertised, accepted=one.active)
-                for key, one in ethtool.features(name).items()
-            }
+            members[member.id] = columns(ethtool.features(name))
     return [_resource(one) for one in of_team(team.state, offloads=team.offloads, members=members)]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from esprit.inventory import ethtool
-from esprit.inventory.features import Column
+from esprit.inventory.features import Column, columns
 
 SYSFS: Final = Path("/sys/class/net")
 
@@ -65,13 +65,9 @@ class Asking:
     def features(self, interface: str) -> dict[str, Column]:
         """Each feature of ``ethtool -k``: whether the driver has it, and whether it is on."""
         try:
-            found = ethtool.features(interface)
+            return columns(ethtool.features(interface))
         except OSError:
             return {}
-        return {
-            name: Column(advertised=one.advertised, accepted=one.active)
-            for name, one in found.items()
-        }
 
     def speed(self, interface: str) -> int | None:
         """Megabits per second; None where the link does not say."""

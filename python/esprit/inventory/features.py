@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from esprit.inventory.ethtool import Offload
 from esprit.model.capability import Column
 
-__all__ = ["OF_INTEREST", "Column", "of_interest"]
+__all__ = ["OF_INTEREST", "Column", "columns", "of_interest"]
 
 #: What is of interest to a team, as ``ethtool -k`` calls it, in the order in which it is shown.
 OF_INTEREST = (
@@ -27,6 +28,13 @@ OF_INTEREST = (
     "esp-tx-csum-hw-offload",
     "tx-esp-segmentation",
 )
+
+
+def columns(found: Mapping[str, Offload]) -> dict[str, Column]:
+    """What a driver has and does, with nothing verified."""
+    return {
+        name: Column(advertised=one.advertised, accepted=one.active) for name, one in found.items()
+    }
 
 
 def of_interest(found: Mapping[str, Column]) -> dict[str, Column]:
