@@ -165,25 +165,7 @@ fn provoke(reason: DropReason) -> Host {
                     .with_cpu()
                     .active()
                     .protect(1, 2, Mode::Transport, false);
-            let mut policy = PolicyWithSas {
-                policy: PolicySpec {
-                    id: 1,
-                    name: String::new(),
-                    action: Action::Protect,
-                    selector: Selector {
-                        local: "10.0.0.1/32".parse().unwrap(),
-                        remote: "10.0.0.0/24".parse().unwrap(),
-                        protocol: None,
-                        local_port: None,
-                        remote_port: None,
-                    },
-                },
-                sas: Vec::new(),
-            };
-            policy.sas.push(esprit_datapath::BundleEntry {
-                member: None,
-                sa: 1,
-            });
+            let policy = lab::protecting(1, "10.0.0.1/32", "10.0.0.0/24", None);
             host.worker.policies(TEAM, vec![policy]);
             sends(host, udp(1, 3, &[]))
         }

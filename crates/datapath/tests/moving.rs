@@ -4,10 +4,7 @@ mod lab;
 
 use esprit_crypto::engines::asic_model::AsicSpec;
 use esprit_datapath::plan::SourceMac;
-use esprit_datapath::{BundleEntry, PolicyWithSas};
 use esprit_ipsec::sad::Mode;
-use esprit_ipsec::selector::Selector;
-use esprit_ipsec::spd::{Action, PolicySpec};
 use esprit_packet::{Time, VnetHdr};
 use lab::{Host, TEAM, udp};
 
@@ -253,24 +250,7 @@ fn what_waits_at_a_replaced_member_goes_by_the_one_that_has_its_sa() {
     let mut host = Host::new(1, 3)
         .with_cpu()
         .protect(1, 2, Mode::Tunnel, false);
-    let of = |member: u32| PolicyWithSas {
-        policy: PolicySpec {
-            id: 1,
-            name: String::new(),
-            action: Action::Protect,
-            selector: Selector {
-                local: "10.0.0.1/32".parse().unwrap(),
-                remote: "10.0.0.2/32".parse().unwrap(),
-                protocol: None,
-                local_port: None,
-                remote_port: None,
-            },
-        },
-        sas: vec![BundleEntry {
-            member: Some(member),
-            sa: 1,
-        }],
-    };
+    let of = |member: u32| lab::protecting(1, "10.0.0.1/32", "10.0.0.2/32", Some(member));
     host.worker.policies(TEAM, vec![of(2)]);
     let first = host.plan(vec![2], 1, SourceMac::Team);
     host.publish(first);

@@ -157,6 +157,25 @@ pub fn team_mac(host: u8) -> Mac {
     Mac([2, 0, 0, 0, host, 0])
 }
 
+/// A policy that protects everything between two prefixes, with the SA of the same number.
+pub fn protecting(id: u32, local: &str, remote: &str, member: Option<u32>) -> PolicyWithSas {
+    PolicyWithSas {
+        policy: PolicySpec {
+            id,
+            name: format!("to-{remote}"),
+            action: Action::Protect,
+            selector: Selector {
+                local: local.parse().expect("a prefix"),
+                remote: remote.parse().expect("a prefix"),
+                protocol: None,
+                local_port: None,
+                remote_port: None,
+            },
+        },
+        sas: vec![BundleEntry { member, sa: id }],
+    }
+}
+
 pub fn member_mac(host: u8, member: u32) -> Mac {
     Mac([2, 0, 0, 0, host, member as u8])
 }
@@ -358,24 +377,8 @@ impl Host {
             assert!(matches!(answer, Answer::Done), "{answer:?}");
         }
         self.worker.sa_next_hop(first, Some(team_mac(peer)));
-        PolicyWithSas {
-            policy: PolicySpec {
-                id: first,
-                name: format!("with-{peer}"),
-                action: Action::Protect,
-                selector: Selector {
-                    local: format!("10.0.0.{me}/32").parse().expect("a prefix"),
-                    remote: format!("10.0.0.{peer}/32").parse().expect("a prefix"),
-                    protocol: None,
-                    local_port: None,
-                    remote_port: None,
-                },
-            },
-            sas: vec![BundleEntry {
-                member: None,
-                sa: first,
-            }],
-        }
+        let (local, remote) = (format!("10.0.0.{me}/32"), format!("10.0.0.{peer}/32"));
+        protecting(first, &local, &remote, None)
     }
 
     fn policies(mut self, policies: Vec<PolicyWithSas>) -> Self {
