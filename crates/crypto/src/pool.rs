@@ -13,7 +13,8 @@
 //! - a job that no engine has room for waits (`queue.rs`), by class, with a fair share for each flow. No
 //!   new job takes the room that it waits for (`place.rs`).
 //! - an engine that does not answer by four times the expected time (and its own patience, at
-//!   least 2 ms), though its threads had a processor, is hung: it gets nothing more, and what it
+//!   least 2 ms), half of that counted from when the worker looked, though its threads had a
+//!   processor, is hung: it gets nothing more, and what it
 //!   has is done elsewhere from the same input, before all that is new. Whichever attempt comes
 //!   first is the job's end; the other only returns its buffer. After ten seconds in which no
 //!   engine may do it, whoever waited for the packet has sent it again, and it is given up.

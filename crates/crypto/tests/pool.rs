@@ -132,6 +132,35 @@ fn an_engine_whose_thread_has_no_processor_is_not_hung_for_a_while() {
 }
 
 #[test]
+fn a_worker_that_was_held_up_does_not_take_its_own_pause_for_the_engines() {
+    let script = Arc::new(Mutex::new(Script::default()));
+    let mut lab = Lab::new();
+    lab.pool
+        .admit(EngineId(1), admitted(Scripted::new(&script)));
+    lab.grant(vec![secondary(1)]);
+    script.lock().unwrap().hold = true;
+    let task = one(&lab, 0);
+    // It read the clock, and gave the job away 30 ms later: the engine has only just got it.
+    let (ticket, _) = lab.submit(&task).unwrap();
+    lab.now = lab.now + Time::from_millis(30);
+    lab.poll();
+    lab.now = lab.now + Time(500_000);
+    lab.poll();
+    script.lock().unwrap().hold = false;
+    lab.run_for_ms(1);
+    assert_done(lab.end_of(ticket), &task);
+    assert_eq!(lab.events, []);
+
+    // It is as patient with one that keeps what it has as before, from then on.
+    script.lock().unwrap().hold = true;
+    lab.submit(&task).unwrap();
+    lab.now = lab.now + Time::from_millis(30);
+    lab.poll();
+    lab.run_for_ms(2);
+    assert_eq!(lab.snapshot(1).health, Health::Hung);
+}
+
+#[test]
 fn a_late_completion_only_returns_its_buffer() {
     let mut lab = Lab::with_devices(&[slow(), slow()]);
     lab.pool.inject(EngineId(1), Fault::Hang);

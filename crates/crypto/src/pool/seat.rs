@@ -41,9 +41,11 @@ pub(crate) struct Outstanding {
     pub(crate) since: Time,
     /// When it counts as hung.
     pub(crate) deadline: Time,
-    /// When that is looked at next: the deadline, or later where the engine's thread has had
-    /// no processor.
+    /// When that is looked at next: at half time, at the deadline, and then for as long as the
+    /// engine's thread has had no processor.
     pub(crate) look_at: Time,
+    /// It was looked at in its second half.
+    pub(crate) half_time: bool,
 }
 
 /// What an engine has done.
@@ -185,10 +187,12 @@ impl Seat {
     ) {
         let times = (choice.service_ns, choice.expected_ns);
         hot.begin(now, times, memory, choice.class);
-        let span = choice
-            .expected_ns
-            .saturating_mul(HUNG_FACTOR)
-            .max(self.capabilities.patience_ns);
+        let span = Time(
+            choice
+                .expected_ns
+                .saturating_mul(HUNG_FACTOR)
+                .max(self.capabilities.patience_ns),
+        );
         self.outstanding.push_back(Outstanding {
             ticket,
             attempt,
@@ -197,8 +201,9 @@ impl Seat {
             expected_ns: choice.expected_ns,
             memory,
             since: now,
-            deadline: now + Time(span),
-            look_at: now + Time(span),
+            deadline: now + span,
+            look_at: now + Time(span.0 / 2),
+            half_time: false,
         });
     }
 
@@ -244,13 +249,23 @@ impl Seat {
         self.outstanding.front().map(|job| job.look_at)
     }
 
-    /// Whether the oldest job, whose time has come, is to have more of it: the engine's own
-    /// thread was not running. Where it is the last engine there is no end to that: its jobs would wait
-    /// for its next verification, which needs the same processor.
+    /// Whether the oldest job, whose time has come, is to have more of it: half of it was not yet
+    /// counted, or the engine's own thread was not running. Where it is the last engine there is no end
+    /// to that: its jobs would wait for its next verification, which needs the same processor.
+    ///
+    /// The second half counts from this look: a worker that was itself held up between reading the
+    /// clock and giving the job away would otherwise take its own pause for the engine's.
     pub(crate) fn excused(&mut self, now: Time, last: bool) -> bool {
         let Some(oldest) = self.outstanding.front_mut() else {
             return true;
         };
+        if !oldest.half_time {
+            let half = Time(oldest.deadline.since(oldest.since).0 / 2);
+            oldest.half_time = true;
+            oldest.deadline = oldest.deadline.max(now + half);
+            oldest.look_at = oldest.deadline;
+            return true;
+        }
         let late = !last && now >= oldest.deadline + STARVED_LIMIT;
         if late || !self.engine.starved() {
             return false;
