@@ -38,7 +38,8 @@
     │   └── ExtensionUnusable        esprit._native is not built, or of another version
     ├── StateUnusable                our own files cannot be read or written
     └── DataPlaneError               the data plane said no
-        └── PortGone                 an interface vanished under us
+        ├── PortGone                 an interface vanished under us
+        └── TaskFailed               no engine did what an application asked for
 
 An error is one line: the subject, what is wrong with it, and the remedy. Callers branch on
 the class or, over the wire, on ``code``; texts are for people and may change.
@@ -518,6 +519,24 @@ class PortGone(DataPlaneError):
     def __init__(self, interface: str, *, remedy: str | None = None) -> None:
         super().__init__(remedy=remedy)
         self.subject = interface
+
+
+class TaskFailed(DataPlaneError):
+    """No engine did what an application asked for.
+
+    Args:
+        message: Why not.
+        remedy: What to do.
+    """
+
+    code = "task-failed"
+    http_status = 503
+    message_by_default = "no engine could do it"
+    remedy_by_default = "see `Pool.stats()`, of a running team `esprit engine show`"
+
+    def __init__(self, message: str = "", *, remedy: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.subject = "pool"
 
 
 def _descendants(cls: type[EspritError]) -> list[type[EspritError]]:

@@ -38,8 +38,8 @@ pub use job::{BadOp, Job, JobInput, MAX_OPS, Op, Shape};
 pub use key::{AeadKey, Algorithm, Direction, ICV_LEN, KeyError, Needs};
 pub use placement::{Ask, Candidate, Placer, Verdict};
 pub use pool::{
-    Done, EngineSnapshot, Found, Level, LostReason, Pool, PoolEvent, QueueLevel, Queues, Reject,
-    Request,
+    Done, EngineSnapshot, Found, GIVE_UP, Level, LostReason, Pool, PoolEvent, QueueLevel, Queues,
+    Reject, Request,
 };
 pub use priority::come_first;
 pub use rates::{Rate, Rates};

@@ -62,6 +62,7 @@ use crate::seats::{MAX_ENGINES, SeatSet};
 use crate::verify::Verified;
 
 pub use level::Level;
+pub use place::GIVE_UP;
 pub use report::{Done, EngineSnapshot, Found, LostReason, PoolEvent, QueueLevel, Queues, Reject};
 pub use seat::Counters;
 

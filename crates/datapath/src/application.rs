@@ -7,8 +7,9 @@
 //! ```
 //!
 //! A task that finds all engines full waits here, in order, and is offered again; it is never
-//! lost. What waits is bounded by the requesters' room ([`Room`]): a task carries its place in
-//! it until its result has been taken.
+//! lost. One whose engines are all out of use waits apart, for as long as one that an engine
+//! has had would: ten seconds. What waits is bounded by the requesters' room ([`Room`]): a task
+//! carries its place in it until its result has been taken.
 
 mod load;
 mod requester;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use esprit_crypto::{
-    APPLICATIONS, AeadKey, Direction, Done, EngineId, JobInput, Reject, Request, Wake,
+    APPLICATIONS, AeadKey, Direction, Done, EngineId, GIVE_UP, JobInput, Reject, Request, Wake,
 };
 use esprit_packet::{Buf, SharedBuf, Time};
 
@@ -57,7 +58,7 @@ pub enum Outcome {
     },
     /// No engine may and can do it.
     NoEngine,
-    /// It was accepted, and engines failed at it again and again, or none could take it.
+    /// Engines failed at it again and again, or none could take it in ten seconds.
     Lost,
     /// The data plane ended before it was done.
     Stopped,
@@ -143,8 +144,11 @@ pub struct Task {
 pub(crate) struct Applications {
     /// Not yet taken by an engine, in order.
     waiting: VecDeque<Task>,
-    /// When they are to be offered again.
+    /// Those that no engine may do at present, each with the time since when.
+    stranded: VecDeque<(Time, Task)>,
+    /// When the ones are to be offered again, and when the others.
     retry_at: Option<Time>,
+    stranded_at: Option<Time>,
     /// By ticket: taken, and not yet back.
     flights: HashMap<u64, Reply, BuildHasherDefault<TicketHasher>>,
 }
@@ -152,13 +156,24 @@ pub(crate) struct Applications {
 impl Applications {
     /// Whether no task is here or with an engine.
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.flights.is_empty()
+        self.waiting.is_empty() && self.stranded.is_empty() && self.flights.is_empty()
     }
 
     /// When the worker is to step again for their sake.
-    pub(crate) const fn timeout(&self) -> Option<Time> {
-        self.retry_at
+    pub(crate) fn timeout(&self) -> Option<Time> {
+        let both = [self.retry_at, self.stranded_at];
+        both.into_iter().flatten().min()
     }
+}
+
+/// What came of an attempt to give a task to the pool.
+enum Placed {
+    /// It is the pool's, or has ended.
+    Yes,
+    /// There is no room for it now.
+    Full(Task),
+    /// All engines that may do it are out of use.
+    Nobody(Task),
 }
 
 impl Worker {
@@ -172,7 +187,7 @@ impl Worker {
     pub(crate) fn take_from_applications(&mut self, now: Time) -> bool {
         let mut bytes = 0;
         let mut missed = Vec::new();
-        let mut placed = false;
+        let mut placed = self.offer_stranded(now);
         self.applications.retry_at = None;
         while bytes < QUANTUM && missed.len() < MISSES {
             let Some(task) = self.applications.waiting.pop_front() else {
@@ -180,11 +195,12 @@ impl Worker {
             };
             let size = task.input.frames.iter().map(SharedBuf::len).sum::<usize>();
             match self.place(now, task) {
-                Ok(()) => {
+                Placed::Yes => {
                     bytes += size;
                     placed = true;
                 }
-                Err(task) => missed.push(task),
+                Placed::Full(task) => missed.push(task),
+                Placed::Nobody(task) => self.applications.stranded.push_back((now, task)),
             }
         }
         // Those that missed come first again, in their order.
@@ -194,11 +210,39 @@ impl Worker {
         if !self.applications.waiting.is_empty() {
             self.applications.retry_at = Some(now + RETRY);
         }
+        if self.applications.stranded.is_empty() {
+            self.applications.stranded_at = None;
+        } else if self.applications.stranded_at.is_none() {
+            self.applications.stranded_at = Some(now + RETRY);
+        }
         placed
     }
 
-    /// Gives one task to the pool; it comes back where there is no room for it now.
-    fn place(&mut self, now: Time, task: Task) -> Result<(), Task> {
+    /// Offers once more what no engine could do when it was offered last.
+    fn offer_stranded(&mut self, now: Time) -> bool {
+        if self.applications.stranded_at.is_none_or(|at| at > now) {
+            return false;
+        }
+        self.applications.stranded_at = None;
+        let mut placed = false;
+        for _ in 0..self.applications.stranded.len() {
+            let Some((since, task)) = self.applications.stranded.pop_front() else {
+                break;
+            };
+            match self.place(now, task) {
+                Placed::Yes => placed = true,
+                Placed::Full(task) => self.applications.waiting.push_back(task),
+                Placed::Nobody(task) if now.since(since) >= GIVE_UP => {
+                    task.reply.answer(Outcome::Lost);
+                }
+                Placed::Nobody(task) => self.applications.stranded.push_back((since, task)),
+            }
+        }
+        placed
+    }
+
+    /// Gives one task to the pool.
+    fn place(&mut self, now: Time, task: Task) -> Placed {
         // Fairness is among keys: an application with many tasks under one does not starve another.
         let flow = task.key.id() as u32;
         let request = Request {
@@ -210,21 +254,27 @@ impl Worker {
             flow,
             weight: 1,
         };
-        match self.pool.submit(now, &self.buffers, request) {
+        let (request, reject) = match self.pool.submit(now, &self.buffers, request) {
             Ok((ticket, _)) => {
                 self.applications.flights.insert(ticket, task.reply);
-                Ok(())
+                return Placed::Yes;
             }
-            Err((_, Reject::NoEngine)) => {
-                task.reply.answer(Outcome::NoEngine);
-                Ok(())
-            }
-            Err((request, Reject::Full | Reject::NoMemory)) => Err(Task {
-                key: request.key,
-                direction: request.direction,
-                input: request.input,
-                reply: task.reply,
-            }),
+            Err(refused) => refused,
+        };
+        let nobody = reject == Reject::NoEngine;
+        if nobody && !self.pool.may_come_back(&request) {
+            task.reply.answer(Outcome::NoEngine);
+            return Placed::Yes;
+        }
+        let task = Task {
+            key: request.key,
+            direction: request.direction,
+            input: request.input,
+            reply: task.reply,
+        };
+        match nobody {
+            true => Placed::Nobody(task),
+            false => Placed::Full(task),
         }
     }
 

@@ -140,6 +140,30 @@ fn without_an_engine_the_answer_is_no() {
 }
 
 #[test]
+fn what_comes_while_the_only_engine_is_out_waits_for_it() {
+    let plane = Plane::new(&[1]);
+    plane.admit(1, |_| Box::new(CpuInline::new()));
+    let requester = Requester::new(&plane.thread);
+    let one = [(Vec::new(), vec![1; 10])];
+    let key = key(Algorithm::Aes128Gcm16);
+    let seal = || requester.run(&key, Direction::Seal, &messages(&one));
+    let before = seal().unwrap();
+    plane
+        .thread
+        .call(Command::EngineRemove(EngineId(1)))
+        .unwrap();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(seal);
+        while requester.statistics().in_flight == 0 {
+            std::thread::yield_now();
+        }
+        plane.admit(1, |_| Box::new(CpuInline::new()));
+        assert_eq!(waits.join().unwrap().unwrap(), before);
+    });
+    assert_eq!(requester.statistics().in_flight, 0);
+}
+
+#[test]
 fn after_the_end_of_the_data_plane_the_answer_is_no() {
     let plane = Plane::new(&[1]);
     let requester = Requester::new(&plane.thread);

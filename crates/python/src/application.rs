@@ -18,10 +18,7 @@ use crate::error::{NativeError, read, write};
 
 impl From<Failure> for NativeError {
     fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::NoEngine | Failure::Lost => Self::Refused(failure.to_string()),
-            Failure::Stopped => Self::Stopped,
-        }
+        Self::Task(failure.to_string())
     }
 }
 

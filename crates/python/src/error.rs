@@ -7,6 +7,7 @@ use pyo3::{PyErr, import_exception};
 import_exception!(esprit.errors, DataPlaneError);
 import_exception!(esprit.errors, EngineRefused);
 import_exception!(esprit.errors, PortGone);
+import_exception!(esprit.errors, TaskFailed);
 
 /// Everything that can go wrong on this side of the boundary.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub enum NativeError {
     Gone(String),
     /// An engine that failed its test: its name, the evidence.
     Engine(String, String),
+    /// A task of an application that came to nothing, and why.
+    Task(String),
     /// A value of the wrong shape.
     Value(String),
     /// The data plane has stopped.
@@ -38,6 +41,7 @@ impl From<NativeError> for PyErr {
             NativeError::System(what, error) => DataPlaneError::new_err(format!("{what}: {error}")),
             NativeError::Gone(interface) => PortGone::new_err(interface),
             NativeError::Engine(name, evidence) => EngineRefused::new_err((name, evidence)),
+            NativeError::Task(text) => TaskFailed::new_err(text),
             NativeError::Stopped => DataPlaneError::new_err("the data plane has stopped"),
         }
     }

@@ -62,7 +62,7 @@ class _Aead:
             The ciphertext, and the tag of 16 bytes behind it.
 
         Raises:
-            esprit.errors.DataPlaneError: no engine could do it.
+            esprit.errors.TaskFailed: no engine could do it.
         """
         message = _message(nonce, data, associated_data)
         return _verified(self.pool.run(self._key, "seal", [message])[0])
@@ -74,7 +74,7 @@ class _Aead:
 
         Raises:
             InvalidTag: it is not what was encrypted with this key, nonce and additional data.
-            esprit.errors.DataPlaneError: no engine could do it.
+            esprit.errors.TaskFailed: no engine could do it.
         """
         message = _message(nonce, data, associated_data)
         return _verified(self.pool.run(self._key, "open", [message])[0])

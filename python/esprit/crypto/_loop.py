@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from esprit import _native
-from esprit.errors import DataPlaneError, EspritError
+from esprit.errors import EspritError, TaskFailed
 
 if TYPE_CHECKING:
     from esprit._native import AeadKey, Requester, Work
@@ -72,7 +72,7 @@ class LoopEnd:
             if future.done():  # its task was cancelled
                 continue
             if failure:
-                future.set_exception(DataPlaneError(failure))
+                future.set_exception(TaskFailed(failure))
             else:
                 future.set_result(output)
         self._start_waiting()

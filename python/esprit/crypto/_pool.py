@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from esprit import _native
+from esprit.crypto._keeper import How, Keeper
 from esprit.crypto._loop import LoopEnd, Triple
 from esprit.crypto.load import Load, LoadResource
 from esprit.crypto.load import run as run_load
@@ -85,6 +86,9 @@ class PoolStatistics:
 class Pool:
     """Engines, and the scheduler over them. Any thread and any event loop may use it.
 
+    An engine that did not answer in time, or answered wrongly, is tested again by itself, and
+    works again once it passes. What only it could do waits for it, for ten seconds at most.
+
     Args:
         engines: What it consists of; each is tested before it works. Without any, it is one
             thread for each processor that this process may use.
@@ -97,17 +101,21 @@ class Pool:
     def __init__(self, engines: Iterable[EngineSpec] = (), *, room: int | None = None) -> None:
         self._plane = _native.DataPlane(small_buffers=_BUFFERS, large_buffers=_BUFFERS)
         self._requester = _native.Requester(self._plane, room=room)
-        self._lock = threading.Lock()
+        # Held while engines change, for as long as their tests take; who reads needs it not, for
+        # the tables are replaced as wholes.
+        self._changing = threading.Lock()
         self._specs: dict[int, EngineSpec] = {}
         self._verified: dict[int, EngineVerified] = {}
         self._last = 0
+        self._loops = threading.Lock()
         self._ends: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopEnd]
         self._ends = weakref.WeakKeyDictionary()
+        self._end = weakref.finalize(self, Keeper(self._plane, self).stop)
         try:
             for spec in tuple(engines) or (_processors(),):
                 self.add_engine(spec)
         except BaseException:
-            self._plane.close()
+            self.close()
             raise
 
     def __enter__(self) -> Self:
@@ -123,6 +131,7 @@ class Pool:
 
     def close(self) -> None:
         """End the engines' threads. Tasks in flight fail."""
+        self._end()
         self._plane.close()
 
     # engines
@@ -134,48 +143,79 @@ class Pool:
             esprit.errors.EngineRefused: it failed its test.
             esprit.errors.Conflict: there is one of that name.
         """
-        with self._lock:
+        with self._changing:
             if any(known.name == spec.name for known in self._specs.values()):
                 raise Conflict(f"engine {spec.name}", "exists already")
             self._last += 1
             number = self._last
             report = self._plane.engine_add(spec.to_native(id=number, member=None))
-            self._specs[number] = spec
-            self._verified[number] = report
+            self._specs = {**self._specs, number: spec}
+            self._verified = {**self._verified, number: report}
             self._grant()
             return report
 
     def remove_engine(self, name: str) -> None:
         """Take an engine out; what it has is done by the others."""
-        with self._lock:
+        with self._changing:
             number = self._number(name)
-            del self._specs[number]
-            del self._verified[number]
+            self._specs = {at: one for at, one in self._specs.items() if at != number}
+            self._verified = {at: one for at, one in self._verified.items() if at != number}
             self._grant()
             self._plane.engine_remove(number)
 
     def reset_engine(self, name: str) -> "EngineVerified":
         """Reset an engine, test it again and take it in again."""
-        with self._lock:
-            number = self._number(name)
-            report = self._verified[number] = self._plane.engine_reset(number)
-            return report
+        with self._changing:
+            return self._test(self._number(name), "reset")
+
+    def _test(self, number: int, how: How) -> "EngineVerified":
+        test = self._plane.engine_reset if how == "reset" else self._plane.engine_verify
+        report = test(number)
+        self._verified = {**self._verified, number: report}
+        return report
 
     def fault_engine(self, name: str, fault: "FaultName", value: int = 0) -> None:
-        """Make a simulated engine fail."""
-        with self._lock:
+        """Make a simulated engine fail.
+
+        Args:
+            name: The engine.
+            fault: How.
+            value: Of ``late`` microseconds, of ``wrong`` one operation in so many, of ``sag`` the
+                per cent of its rate that are left, of ``coalesce`` nanoseconds; else nothing.
+        """
+        with self._changing:  # an engine that is being tested is nowhere to be found
             self._plane.engine_fault(self._number(name), fault, value)
 
     def report(self, name: str) -> "EngineVerified":
         """Return what an engine's last test found."""
-        with self._lock:
-            return self._verified[self._number(name)]
+        return self._verified[self._number(name)]
 
     def _number(self, name: str) -> int:
         for number, spec in self._specs.items():
             if spec.name == name:
                 return number
         raise NotFound(f"engine {name}")
+
+    # what its keeper asks for
+
+    def engine_name(self, number: int) -> str | None:
+        """Return the name of an engine; None where there is none of that number."""
+        spec = self._specs.get(number)
+        return None if spec is None else spec.name
+
+    def retest_engine(self, name: str, how: How) -> None:
+        """Test an engine that is out of use, and take it in again.
+
+        Raises:
+            esprit.errors.EngineRefused: it failed, and stays out.
+            esprit.errors.NotFound: there is none of that name any more.
+        """
+        with self._changing:
+            number = self._number(name)
+            seen = self.snapshot()["engines"].get(number)
+            # Somebody may have been faster.
+            if seen is None or seen["health"] in ("hung", "quarantined"):
+                self._test(number, how)
 
     def _grant(self) -> None:
         self._plane.applications(
@@ -192,9 +232,8 @@ class Pool:
 
     def stats(self) -> PoolStatistics:
         """Return what was done so far, and by whom."""
+        specs = self._specs
         seen = self.snapshot()["engines"]
-        with self._lock:
-            specs = dict(self._specs)
         return PoolStatistics(
             **self._requester.statistics(),
             engines=tuple(
@@ -232,7 +271,7 @@ class Pool:
     ) -> "asyncio.Future[bytes | None]":
         """Begin one message; the running event loop hears of its end."""
         loop = asyncio.get_running_loop()
-        with self._lock:
+        with self._loops:
             end = self._ends.get(loop)
             if end is None:
                 end = self._ends[loop] = LoopEnd(self._requester, loop)
@@ -240,8 +279,8 @@ class Pool:
 
     def load(self, wanted: Load) -> LoadResource:
         """Keep the pool busy with tasks made for that, and say what it managed."""
-        with self._lock:
-            engines = [(at, spec, self._verified[at]) for at, spec in self._specs.items()]
+        specs, verified = self._specs, self._verified
+        engines = [(at, spec, verified[at]) for at, spec in specs.items() if at in verified]
         return run_load(self._requester, wanted, engines)
 
 

@@ -134,7 +134,7 @@ def run(requester: "Requester", load: Load, engines: Iterable[Tested]) -> LoadRe
     """Load a pool, wait for the end, and say what it managed.
 
     Raises:
-        esprit.errors.DataPlaneError: no engine does this for applications.
+        esprit.errors.TaskFailed: no engine does this for applications.
     """
     key = _native.AeadKey(load.algorithm, os.urandom(KEY_LEN[load.algorithm]))
     try:

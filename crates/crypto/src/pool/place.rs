@@ -19,7 +19,7 @@ use crate::seats::SeatSet;
 
 /// A job that no engine may do is given up after this: ten seconds, by when every transport
 /// has sent its packets again several times.
-const GIVE_UP: Time = Time(10_000_000_000);
+pub const GIVE_UP: Time = Time(10_000_000_000);
 
 /// While jobs wait for room, it is looked for at least this often: 1 ms.
 const RETRY: Time = Time(1_000_000);

@@ -8,6 +8,7 @@ use crate::grants::{APPLICATIONS, Class, EngineId, Grant};
 use crate::job::MAX_OPS;
 use crate::key::{AeadKey, Algorithm, Direction};
 use crate::placement::explain::{Known, candidates};
+use crate::placement::lanes::granted;
 use crate::placement::{Ask, Candidate};
 use crate::pool::report::{EngineSnapshot, QueueLevel, Queues};
 use crate::pool::{Pool, Request, Team};
@@ -109,6 +110,26 @@ impl Pool {
         };
         let ask = self.ask(now, request, shape);
         self.explain(now, request.team, &ask)
+    }
+
+    /// Whether an engine that may do this task of an application is out of use, and could do it once it
+    /// is back: it is being tested, or in a state in which it will be.
+    #[must_use]
+    pub fn may_come_back(&self, request: &Request) -> bool {
+        let out = |engine| {
+            self.seat_of(EngineId(engine)).is_none_or(|at| {
+                let seat = &self.seats[at];
+                let able = seat.rates.get(request.key.algorithm(), request.direction);
+                able.is_some() && !seat.health().usable()
+            })
+        };
+        self.team(APPLICATIONS).is_some_and(|team| {
+            let mut grants = team.grants.engines.iter();
+            grants.any(|grant| {
+                let lets = grant.application.is_some() && granted(grant, request.direction);
+                lets && out(grant.engine)
+            })
+        })
     }
 
     /// The same question, for a job with this key.
