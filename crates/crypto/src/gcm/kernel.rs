@@ -248,14 +248,6 @@ impl<'a, const KEYS: usize, const SEAL: bool> Run<'a, KEYS, SEAL> {
         dst: *mut u8,
         len: usize,
     ) -> [u8; ICV_LEN] {
-        if SEAL && !self.behind.is_null() {
-            let mut products = Products::none();
-            for n in 0..ABREAST {
-                // SAFETY: the chunk that was written last.
-                unsafe { self.hash_pair(self.behind, n, &mut products) };
-            }
-            self.hash = products.reduce();
-        }
         let stream = self.stream(len);
         let blocks = len.div_ceil(16) + 1;
         let pairs = blocks.div_ceil(2);
@@ -311,25 +303,44 @@ impl<'a, const KEYS: usize, const SEAL: bool> Run<'a, KEYS, SEAL> {
         icv
     }
 
-    /// What the next `len` bytes, fewer than [`CHUNK`], are to be added to.
+    /// What the next `len` bytes, fewer than [`CHUNK`], are to be added to. What was written last is
+    /// hashed meanwhile, where that is yet to be done.
     #[inline]
-    #[target_feature(enable = "avx2,vaes")]
+    #[target_feature(enable = "avx2,vaes,vpclmulqdq,aes,pclmulqdq")]
     fn stream(&mut self, len: usize) -> [Wide; ABREAST] {
         let mut stream = [Wide::ZERO; ABREAST];
-        // Four registers at a time: half a chunk, of which the other half is seldom needed.
-        for place in stream[..len.div_ceil(32).next_multiple_of(4)]
-            .as_chunks_mut::<4>()
-            .0
-        {
-            let mut blocks = self.next::<4>();
+        // Half a chunk, or all of it: a register that nobody needs costs what one in use does.
+        match len.div_ceil(32) {
+            0 if !SEAL || self.behind.is_null() => {}
+            0..=4 => self.stream_of::<4>(&mut stream),
+            _ => self.stream_of::<ABREAST>(&mut stream),
+        }
+        stream
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,vaes,vpclmulqdq,aes,pclmulqdq")]
+    fn stream_of<const N: usize>(&mut self, stream: &mut [Wide; ABREAST]) {
+        let mut blocks = self.next::<N>();
+        if SEAL && !self.behind.is_null() {
+            let mut products = Products::none();
+            for n in 1..=ABREAST {
+                self.round(n, &mut blocks);
+                // SAFETY: the chunk that was written last.
+                unsafe { self.hash_pair(self.behind, n - 1, &mut products) };
+            }
+            for n in ABREAST + 1..KEYS - 1 {
+                self.round(n, &mut blocks);
+            }
+            self.hash = products.reduce();
+        } else {
             for n in 1..KEYS - 1 {
                 self.round(n, &mut blocks);
             }
-            let last = self.key.round[KEYS - 1].load();
-            for (place, block) in place.iter_mut().zip(blocks) {
-                place.store(_mm256_aesenclast_epi128(block, last));
-            }
         }
-        stream
+        let last = self.key.round[KEYS - 1].load();
+        for (place, block) in stream.iter_mut().zip(blocks) {
+            place.store(_mm256_aesenclast_epi128(block, last));
+        }
     }
 }
