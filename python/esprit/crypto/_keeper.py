@@ -47,7 +47,8 @@ class Keeper:
         # A descriptor of its own: the data plane's says nothing once that is closed.
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._process = os.getpid()
-        self._ending = threading.Lock()
+        # The pool may be collected, and this stopped, on any thread at any time: on its own too.
+        self._ending = threading.RLock()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="esprit-keeper", daemon=True)
         self._thread.start()
@@ -78,13 +79,10 @@ class Keeper:
             engines = self._engines()
             if engines is None:
                 return
-            try:
-                for event in self._plane.events():
-                    self._hear(engines, event)
-                for name in self._retests.take(time.monotonic_ns()):
-                    self._test(engines, name)
-            except DataPlaneError:
-                return  # it has ended
+            for event in self._plane.events():
+                self._hear(engines, event)
+            for name in self._retests.take(time.monotonic_ns()):
+                self._test(engines, name)
             del engines
 
     def _pause(self) -> int | None:
@@ -115,7 +113,7 @@ class Keeper:
     def _test(self, engines: Engines, name: str) -> None:
         try:
             engines.retest_engine(name, self._how[name])
-        except EngineRefused:
+        except (EngineRefused, DataPlaneError):
             self._retests.plan(name, time.monotonic_ns(), patient=True)
         except NotFound:
             self._retests.forget(name)

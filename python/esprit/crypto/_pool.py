@@ -71,6 +71,7 @@ class PoolStatistics:
         own_messages: Too long for it, done on the callers' threads, and their ``own_bytes``.
         in_flight: Tasks that it has, of the ``room`` that there is.
         waits: How often a caller found no room, and waited.
+        engines: Those in the pool; one that is being tested is not.
     """
 
     messages: int
