@@ -174,6 +174,38 @@ impl<'a, const KEYS: usize, const SEAL: bool> Run<'a, KEYS, SEAL> {
         }
     }
 
+    /// All rounds but the first and the last.
+    #[inline]
+    #[target_feature(enable = "avx2,vaes")]
+    fn rounds<const N: usize>(&self, blocks: &mut [__m256i; N]) {
+        for n in 1..KEYS - 1 {
+            self.round(n, blocks);
+        }
+    }
+
+    /// As [`Run::rounds`], and among them the hash of a chunk.
+    ///
+    /// # Safety
+    /// The chunk can be read.
+    #[inline]
+    #[target_feature(enable = "avx2,vaes,vpclmulqdq,pclmulqdq")]
+    unsafe fn rounds_and_hash<const N: usize>(
+        &mut self,
+        blocks: &mut [__m256i; N],
+        hashed: *const u8,
+    ) {
+        let mut products = Products::none();
+        for n in 1..=ABREAST {
+            self.round(n, blocks);
+            // SAFETY: a chunk.
+            unsafe { self.hash_pair(hashed, n - 1, &mut products) };
+        }
+        for n in ABREAST + 1..KEYS - 1 {
+            self.round(n, blocks);
+        }
+        self.hash = products.reduce();
+    }
+
     /// The `nth` two blocks of a chunk, times their powers.
     ///
     /// # Safety
@@ -197,7 +229,9 @@ impl<'a, const KEYS: usize, const SEAL: bool> Run<'a, KEYS, SEAL> {
     /// # Safety
     /// `src` can be read and `dst` written for `len` bytes, a multiple of [`CHUNK`]; they are the same or
     /// do not overlap. What was written by earlier calls can still be read.
-    #[inline]
+    // Apart from what comes before and after it the loop keeps its registers: opened in line, 1400
+    // bytes took 246 ns instead of 225 on a Zen 3.
+    #[inline(never)]
     #[target_feature(enable = "avx2,vaes,vpclmulqdq,aes,pclmulqdq")]
     pub(super) unsafe fn chunks(&mut self, src: *const u8, dst: *mut u8, len: usize) {
         for at in (0..len).step_by(CHUNK) {
@@ -206,20 +240,10 @@ impl<'a, const KEYS: usize, const SEAL: bool> Run<'a, KEYS, SEAL> {
             let mut blocks = self.next::<ABREAST>();
             let hashed = if SEAL { self.behind } else { src };
             if hashed.is_null() {
-                for n in 1..KEYS - 1 {
-                    self.round(n, &mut blocks);
-                }
+                self.rounds(&mut blocks);
             } else {
-                let mut products = Products::none();
-                for n in 1..=ABREAST {
-                    self.round(n, &mut blocks);
-                    // SAFETY: a chunk of `src`, or of what was written.
-                    unsafe { self.hash_pair(hashed, n - 1, &mut products) };
-                }
-                for n in ABREAST + 1..KEYS - 1 {
-                    self.round(n, &mut blocks);
-                }
-                self.hash = products.reduce();
+                // SAFETY: a chunk of `src`, or of what was written.
+                unsafe { self.rounds_and_hash(&mut blocks, hashed) };
             }
             let last = self.key.round[KEYS - 1].load();
             for (n, block) in blocks.into_iter().enumerate() {
@@ -323,20 +347,10 @@ impl<'a, const KEYS: usize, const SEAL: bool> Run<'a, KEYS, SEAL> {
     fn stream_of<const N: usize>(&mut self, stream: &mut [Wide; ABREAST]) {
         let mut blocks = self.next::<N>();
         if SEAL && !self.behind.is_null() {
-            let mut products = Products::none();
-            for n in 1..=ABREAST {
-                self.round(n, &mut blocks);
-                // SAFETY: the chunk that was written last.
-                unsafe { self.hash_pair(self.behind, n - 1, &mut products) };
-            }
-            for n in ABREAST + 1..KEYS - 1 {
-                self.round(n, &mut blocks);
-            }
-            self.hash = products.reduce();
+            // SAFETY: the chunk that was written last.
+            unsafe { self.rounds_and_hash(&mut blocks, self.behind) };
         } else {
-            for n in 1..KEYS - 1 {
-                self.round(n, &mut blocks);
-            }
+            self.rounds(&mut blocks);
         }
         let last = self.key.round[KEYS - 1].load();
         for (place, block) in stream.iter_mut().zip(blocks) {
