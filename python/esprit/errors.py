@@ -498,9 +498,10 @@ class DataPlaneError(EspritError):
     http_status = 500
     message_by_default = "refused"
     remedy_by_default = "see `esprit monitor`; a restart adopts the team as it is"
+    subject_by_default: ClassVar[str] = "data plane"
 
     def __init__(self, message: str = "", *, remedy: str | None = None) -> None:
-        super().__init__("data plane", message, remedy=remedy)
+        super().__init__(self.subject_by_default, message, remedy=remedy)
 
 
 class PortGone(DataPlaneError):
@@ -533,10 +534,7 @@ class TaskFailed(DataPlaneError):
     http_status = 503
     message_by_default = "no engine could do it"
     remedy_by_default = "see `Pool.stats()`, of a running team `esprit engine show`"
-
-    def __init__(self, message: str = "", *, remedy: str | None = None) -> None:
-        super().__init__(message, remedy=remedy)
-        self.subject = "pool"
+    subject_by_default = "pool"
 
 
 def _descendants(cls: type[EspritError]) -> list[type[EspritError]]:

@@ -290,18 +290,11 @@ impl Pool {
     /// What placement is asked about a request.
     fn ask(&self, now: Time, request: &Request, shape: Shape) -> Ask {
         Ask {
-            now,
-            algorithm: request.key.algorithm(),
-            direction: request.direction,
             shape,
             memory: memory(&request.input, shape.dst_len),
             member: request.member,
             application: request.team == APPLICATIONS,
-            holders: self.keys.holders(request.key.id()),
-            crowded: self.keys.full(),
-            lacking: self.limits.lacking(request.key.needs()),
-            exclude: SeatSet::EMPTY,
-            closed: self.closed,
+            ..self.ask_by_key(now, &request.key, request.direction)
         }
     }
 
@@ -309,16 +302,27 @@ impl Pool {
     fn ask_again(&self, now: Time, flight: &Flight) -> Ask {
         let origin = &flight.origin;
         Ask {
-            now,
-            algorithm: flight.key.algorithm(),
-            direction: flight.direction,
             shape: origin.shape,
             memory: origin.memory,
             member: origin.member,
             application: origin.team == APPLICATIONS,
-            holders: self.keys.holders(flight.key.id()),
+            ..self.ask_by_key(now, &flight.key, flight.direction)
+        }
+    }
+
+    /// As much of either as the key says.
+    fn ask_by_key(&self, now: Time, key: &AeadKey, direction: Direction) -> Ask {
+        Ask {
+            now,
+            algorithm: key.algorithm(),
+            direction,
+            shape: Shape::default(),
+            memory: 0,
+            member: None,
+            application: false,
+            holders: self.keys.holders(key.id()),
             crowded: self.keys.full(),
-            lacking: self.limits.lacking(flight.key.needs()),
+            lacking: self.limits.lacking(key.needs()),
             exclude: SeatSet::EMPTY,
             closed: self.closed,
         }

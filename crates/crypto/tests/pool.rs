@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use esprit_crypto::engines::asic_model::AsicSpec;
 use esprit_crypto::engines::cpu::CpuInline;
@@ -12,8 +12,8 @@ use esprit_crypto::{
 };
 use esprit_packet::Time;
 use support::{
-    Lab, Script, Scripted, Task, WAITING, admitted, assert_done, device, key, opening, sealing,
-    secondary, slow,
+    Lab, Script, Task, WAITING, admitted, assert_done, device, key, opening, sealing, secondary,
+    slow,
 };
 
 fn one(lab: &Lab, number: u64) -> Task {
@@ -97,10 +97,7 @@ fn a_hung_engine_is_left_and_its_jobs_are_done_elsewhere_alike() {
 
 #[test]
 fn an_engine_whose_thread_has_no_processor_is_not_hung_for_a_while() {
-    let script = Arc::new(Mutex::new(Script::default()));
-    let mut lab = Lab::new();
-    lab.pool
-        .admit(EngineId(1), admitted(Scripted::new(&script)));
+    let (mut lab, script) = Lab::scripted();
     lab.pool.admit(EngineId(2), device(&slow()));
     let last = Grant {
         secondary: Some(1),
@@ -133,10 +130,7 @@ fn an_engine_whose_thread_has_no_processor_is_not_hung_for_a_while() {
 
 #[test]
 fn a_worker_that_was_held_up_does_not_take_its_own_pause_for_the_engines() {
-    let script = Arc::new(Mutex::new(Script::default()));
-    let mut lab = Lab::new();
-    lab.pool
-        .admit(EngineId(1), admitted(Scripted::new(&script)));
+    let (mut lab, script) = Lab::scripted();
     lab.grant(vec![secondary(1)]);
     script.lock().unwrap().hold = true;
     let task = one(&lab, 0);
@@ -285,10 +279,7 @@ fn an_engine_that_computes_wrongly_is_found_and_left() {
 
 #[test]
 fn a_false_verdict_is_found_too() {
-    let script = Arc::new(Mutex::new(Script::default()));
-    let mut lab = Lab::new();
-    lab.pool
-        .admit(EngineId(1), admitted(Scripted::new(&script)));
+    let (mut lab, script) = Lab::scripted();
     lab.pool.admit(EngineId(2), device(&slow()));
     lab.grant(vec![
         secondary(1),
@@ -327,10 +318,7 @@ fn forged_packets_are_no_evidence_against_an_engine() {
 
 #[test]
 fn failed_operations_are_done_elsewhere_and_end_in_quarantine() {
-    let script = Arc::new(Mutex::new(Script::default()));
-    let mut lab = Lab::new();
-    lab.pool
-        .admit(EngineId(1), admitted(Scripted::new(&script)));
+    let (mut lab, script) = Lab::scripted();
     lab.pool.admit(EngineId(2), device(&slow()));
     lab.grant(vec![
         secondary(1),
@@ -360,10 +348,7 @@ fn failed_operations_are_done_elsewhere_and_end_in_quarantine() {
 
 #[test]
 fn a_job_that_fails_everywhere_is_given_up() {
-    let script = Arc::new(Mutex::new(Script::default()));
-    let mut lab = Lab::new();
-    lab.pool
-        .admit(EngineId(1), admitted(Scripted::new(&script)));
+    let (mut lab, script) = Lab::scripted();
     lab.grant(vec![secondary(1)]);
     script.lock().unwrap().fail = 1;
     let task = one(&lab, 0);
@@ -381,10 +366,7 @@ fn a_job_that_fails_everywhere_is_given_up() {
 
 #[test]
 fn a_suspects_verdict_is_looked_at_twice_within_a_rate() {
-    let script = Arc::new(Mutex::new(Script::default()));
-    let mut lab = Lab::new();
-    lab.pool
-        .admit(EngineId(1), admitted(Scripted::new(&script)));
+    let (mut lab, script) = Lab::scripted();
     lab.pool
         .admit(EngineId(2), admitted(Box::new(CpuInline::new())));
     lab.grant(vec![
@@ -415,10 +397,7 @@ fn a_suspects_verdict_is_looked_at_twice_within_a_rate() {
 
 #[test]
 fn an_engine_that_refuses_is_passed_over() {
-    let script = Arc::new(Mutex::new(Script::default()));
-    let mut lab = Lab::new();
-    lab.pool
-        .admit(EngineId(1), admitted(Scripted::new(&script)));
+    let (mut lab, script) = Lab::scripted();
     lab.grant(vec![secondary(1)]);
     script.lock().unwrap().refuse = true;
     let task = one(&lab, 0);

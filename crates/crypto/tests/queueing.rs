@@ -3,7 +3,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 
 use esprit_crypto::engines::asic_model::AsicSpec;
 use esprit_crypto::engines::cpu::CpuInline;
@@ -12,8 +11,8 @@ use esprit_crypto::{
 };
 use esprit_packet::Time;
 use support::{
-    Lab, Script, Scripted, TEAM, Task, WAITING, admitted, assert_done, device, key, sealing,
-    secondary, slow, ticket_of,
+    Lab, Script, TEAM, Task, WAITING, admitted, assert_done, device, key, sealing, secondary, slow,
+    ticket_of,
 };
 
 fn own(engine: u32, member: u32) -> Grant {
@@ -318,10 +317,7 @@ fn what_is_redone_comes_before_what_is_new() {
 
 #[test]
 fn the_last_engine_is_not_left_because_its_thread_has_no_processor() {
-    let script = Arc::new(Mutex::new(Script::default()));
-    let mut lab = Lab::new();
-    lab.pool
-        .admit(EngineId(1), admitted(Scripted::new(&script)));
+    let (mut lab, script) = Lab::scripted();
     lab.grant(vec![secondary(1)]);
     *script.lock().unwrap() = Script {
         hold: true,

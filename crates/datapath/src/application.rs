@@ -210,10 +210,9 @@ impl Worker {
         if !self.applications.waiting.is_empty() {
             self.applications.retry_at = Some(now + RETRY);
         }
-        if self.applications.stranded.is_empty() {
-            self.applications.stranded_at = None;
-        } else if self.applications.stranded_at.is_none() {
-            self.applications.stranded_at = Some(now + RETRY);
+        if !self.applications.stranded.is_empty() {
+            let at = &mut self.applications.stranded_at;
+            at.get_or_insert(now + RETRY);
         }
         placed
     }

@@ -44,8 +44,6 @@ pub(crate) struct Outstanding {
     /// When that is looked at next: at half time, at the deadline, and then for as long as the
     /// engine's thread has had no processor.
     pub(crate) look_at: Time,
-    /// It was looked at in its second half.
-    pub(crate) half_time: bool,
 }
 
 /// What an engine has done.
@@ -203,7 +201,6 @@ impl Seat {
             since: now,
             deadline: now + span,
             look_at: now + Time(span.0 / 2),
-            half_time: false,
         });
     }
 
@@ -259,9 +256,8 @@ impl Seat {
         let Some(oldest) = self.outstanding.front_mut() else {
             return true;
         };
-        if !oldest.half_time {
+        if oldest.look_at < oldest.deadline {
             let half = Time(oldest.deadline.since(oldest.since).0 / 2);
-            oldest.half_time = true;
             oldest.deadline = oldest.deadline.max(now + half);
             oldest.look_at = oldest.deadline;
             return true;

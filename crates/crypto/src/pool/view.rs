@@ -112,6 +112,17 @@ impl Pool {
         self.explain(now, request.team, &ask)
     }
 
+    /// The same question, for a job with this key.
+    #[must_use]
+    pub fn with_key(&self, ask: &Ask, key: &AeadKey) -> Ask {
+        Ask {
+            holders: self.keys.holders(key.id()),
+            crowded: self.keys.full(),
+            lacking: self.limits.lacking(key.needs()),
+            ..*ask
+        }
+    }
+
     /// Whether an engine that may do this task of an application is out of use, and could do it once it
     /// is back: it is being tested, or in a state in which it will be.
     #[must_use]
@@ -130,17 +141,6 @@ impl Pool {
                 lets && out(grant.engine)
             })
         })
-    }
-
-    /// The same question, for a job with this key.
-    #[must_use]
-    pub fn with_key(&self, ask: &Ask, key: &AeadKey) -> Ask {
-        Ask {
-            holders: self.keys.holders(key.id()),
-            crowded: self.keys.full(),
-            lacking: self.limits.lacking(key.needs()),
-            ..*ask
-        }
     }
 
     /// The engine that a job would be placed on now: [`Pool::submit`]'s search, without the job.

@@ -56,6 +56,15 @@ impl Lab {
         lab
     }
 
+    /// With engine 1, which does what the script says. It has no grant yet.
+    pub fn scripted() -> (Self, Arc<Mutex<Script>>) {
+        let script = Arc::new(Mutex::new(Script::default()));
+        let mut lab = Self::new();
+        let engine = Scripted::new(&script);
+        lab.pool.admit(EngineId(1), admitted(engine));
+        (lab, script)
+    }
+
     pub fn grant(&mut self, engines: Vec<Grant>) {
         let spill_ns = [20_000_000; 3];
         self.pool.set_grants(
