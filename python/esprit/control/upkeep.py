@@ -90,14 +90,10 @@ class Upkeep:
             return
         if event.what in AGAINST:
             self._team.host.evidence.note(known.name, event.what, event.time, dict(event.details))
-        now = time.monotonic_ns()
-        # One that hung first gives back what it has: the pool says when.
-        if event.what == "recovered" and known.health == "hung":
-            self.retests.plan(known.name, now)
-        elif event.what == "recovered":
+        hung = known.health == "hung"
+        if event.what == "recovered" and not hung:
             self._team.host.evidence.clear(known.name)
-        elif event.what == "quarantined":
-            self.retests.plan(known.name, now, patient=True)
+        self.retests.heard(known.name, event.what, time.monotonic_ns(), hung=hung)
 
     def next_due(self) -> int | None:
         """When something wants doing that no event will tell of, in monotonic nanoseconds."""

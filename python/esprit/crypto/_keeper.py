@@ -94,21 +94,17 @@ class Keeper:
         if event["kind"] == "lost":
             for number, seen in self._plane.snapshot()["engines"].items():
                 if seen["health"] == "hung" and seen["outstanding"] == 0:
-                    self._plan(engines, number, "reset")
+                    self._note(engines, number, "recovered", hung=True)
                 elif seen["health"] == "quarantined":
-                    self._plan(engines, number, "verify")
+                    self._note(engines, number, "quarantined", hung=False)
         elif event["kind"] == "engine" and "engine" in event:
-            # One that hung first gives back what it has: the pool says when.
-            if event["event"] == "recovered" and event.get("health") == "hung":
-                self._plan(engines, event["engine"], "reset")
-            elif event["event"] == "quarantined":
-                self._plan(engines, event["engine"], "verify")
+            hung = event.get("health") == "hung"
+            self._note(engines, event["engine"], event["event"], hung=hung)
 
-    def _plan(self, engines: Engines, number: int, how: How) -> None:
+    def _note(self, engines: Engines, number: int, what: str, *, hung: bool) -> None:
         name = engines.engine_name(number)
-        if name is not None:
-            self._how[name] = how
-            self._retests.plan(name, time.monotonic_ns(), patient=how == "verify")
+        if name is not None and self._retests.heard(name, what, time.monotonic_ns(), hung=hung):
+            self._how[name] = "reset" if hung else "verify"
 
     def _test(self, engines: Engines, name: str) -> None:
         try:

@@ -38,6 +38,24 @@ class Retests:
         self.due[engine] = now + self._wait(engine, now, patient=patient)
         return self.due[engine]
 
+    def heard(self, engine: str, what: str, now: int, *, hung: bool) -> bool:
+        """Plan the next test of an engine by what the pool says of it, if that asks for one.
+
+        Args:
+            engine: Its name.
+            what: What the pool says.
+            now: The time.
+            hung: It is out of use because it did not answer in time.
+
+        Returns:
+            Whether one was planned.
+        """
+        # One that hung first gives back what it has: the pool says when.
+        asks = what == "quarantined" or (what == "recovered" and hung)
+        if asks:
+            self.plan(engine, now, patient=what == "quarantined")
+        return asks
+
     def next(self) -> int | None:
         """When the next test is."""
         return min(self.due.values(), default=None)
