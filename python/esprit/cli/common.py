@@ -1,11 +1,11 @@
 """What commands share: their common options, and the way to the running team."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, TypeVar
 
 import typer
 
+from esprit._run import run
 from esprit.client import Team, connect
 from esprit.errors import NotFound
 
@@ -40,7 +40,7 @@ def with_team(team: str | None, work: Callable[[Team], Awaitable[T]]) -> T:
         async with connect(team) as connected:
             return await work(connected)
 
-    return asyncio.run(inside())
+    return run(inside())
 
 
 def seen(team: str | None) -> Team:

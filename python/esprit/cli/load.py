@@ -1,12 +1,12 @@
 """``esprit load``: applications' tasks for a running team's pool, or for one made here."""
 
-import asyncio
 from collections.abc import Sequence
 
 from pydantic_core import PydanticCustomError
 
 from esprit.cli import render
-from esprit.client import connect
+from esprit.cli.common import with_team
+from esprit.client import Team
 from esprit.config import values
 from esprit.crypto.load import Load, LoadResource
 from esprit.errors import BadRequest
@@ -51,11 +51,10 @@ def local(load: Load, engines: Sequence[str]) -> LoadResource:
 def remote(load: Load, team: str | None) -> LoadResource:
     """Load the pool of a running team."""
 
-    async def ask() -> LoadResource:
-        async with connect(team) as connected:
-            return await connected.load(load.to_table())
+    async def ask(connected: Team) -> LoadResource:
+        return await connected.load(load.to_table())
 
-    return asyncio.run(ask())
+    return with_team(team, ask)
 
 
 def show(found: LoadResource) -> None:

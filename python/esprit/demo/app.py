@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from esprit._run import run
 from esprit.demo import privilege
 from esprit.demo.eavesdrop import EavesdropperError
 from esprit.demo.lab import LabError
@@ -63,9 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"esprit demo: {obstacle}", file=sys.stderr)
         return CANNOT
     try:
-        return asyncio.run(
-            _run(options.report, QUICK if options.quick else WHOLE, plain=options.plain)
-        )
+        return run(_run(options.report, QUICK if options.quick else WHOLE, plain=options.plain))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("esprit demo: interrupted; everything was removed", file=sys.stderr)
         return INTERRUPTED
