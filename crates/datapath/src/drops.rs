@@ -117,8 +117,7 @@ pub(crate) fn headers(frame: &[u8]) -> Option<Parsed> {
 /// The first bytes of a frame that is made of parts.
 pub(crate) fn beginning(frame: &TxFrame) -> SmallVec<[u8; HEADERS]> {
     let mut bytes = SmallVec::new();
-    let parts = frame.body.iter().map(|slice| slice.bytes());
-    for part in core::iter::once(&frame.head[..]).chain(parts) {
+    for part in core::iter::once(&frame.head[..]).chain(frame.body.parts()) {
         let room = HEADERS.saturating_sub(bytes.len());
         bytes.extend_from_slice(&part[..part.len().min(room)]);
     }

@@ -98,7 +98,7 @@ impl Port for Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use esprit_packet::{Slice, VnetHdr};
+    use esprit_packet::{Body, VnetHdr};
     use esprit_port::memory;
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
                 buf.append(&[n; 60]);
                 TxFrame {
                     vnet: VnetHdr::default(),
-                    body: std::iter::once(Slice::whole(buf.share())).collect(),
+                    body: Body::whole(buf.share()),
                     ..TxFrame::default()
                 }
             })

@@ -2,7 +2,7 @@
 
 use esprit_ipsec::encap::{OuterTemplate, UDP_CHECKSUM};
 use esprit_packet::vnet_hdr::{GSO_UDP_L4, NEEDS_CSUM};
-use esprit_packet::{SharedBuf, Slice, TxFrame, VnetHdr};
+use esprit_packet::{Body, SharedBuf, Slice, TxFrame, VnetHdr};
 use smallvec::SmallVec;
 
 use crate::l2;
@@ -101,11 +101,11 @@ impl Group {
         TxFrame {
             vnet,
             head,
-            body: smallvec::smallvec![Slice {
-                buf: sealed.clone(),
+            body: Body::from(Slice {
+                buf: sealed,
                 start,
                 end: start + len,
-            }],
+            }),
         }
     }
 }

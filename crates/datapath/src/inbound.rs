@@ -85,11 +85,53 @@ pub(crate) struct OpenDraft {
     limit: usize,
 }
 
-/// An ESP packet within a received frame.
-struct EspAt {
-    start: u32,
+impl OpenDraft {
+    /// What the frame's packets are to be numbered with, once one of them is in the job.
+    fn index_of(&self, frame: &SharedBuf) -> u16 {
+        let held = self.frames.last().is_some_and(|last| last.same(frame));
+        (self.frames.len() - usize::from(held)) as u16
+    }
+
+    /// Adds a packet of the frame `index`, which is `frame`.
+    fn push(&mut self, index: u16, frame: &SharedBuf, op: Op, packet: Packet) {
+        if self.frames.len() <= usize::from(index) {
+            self.frames.push(frame.clone());
+        }
+        self.dst = op.dst + op.out_len(Direction::Open) as u32;
+        self.ops.push(op);
+        self.packets.push(packet);
+    }
+}
+
+/// The ESP packets of a received frame, several where it is a UDP super-frame.
+struct EspPackets<'a> {
+    frame: &'a SharedBuf,
+    /// Where the next begins, and where the last ends.
+    at: u32,
     end: u32,
+    /// Bytes of each but the last.
+    each: u32,
+    /// How many were passed.
     nth: u16,
+}
+
+impl<'a> EspPackets<'a> {
+    /// Whether there is one; a frame has one at least, though it be empty.
+    const fn any(&self) -> bool {
+        self.at < self.end || self.nth == 0
+    }
+
+    /// The bytes of the next.
+    fn bytes(&self) -> &'a [u8] {
+        let end = self.end.min(self.at + self.each);
+        &self.frame.data()[self.at as usize..end as usize]
+    }
+
+    /// Passes it.
+    const fn pass(&mut self) {
+        self.at += self.each;
+        self.nth = self.nth.saturating_add(1);
+    }
 }
 
 impl Worker {
@@ -279,52 +321,49 @@ impl Worker {
             _ => end.saturating_sub(start).max(1),
         };
         let shared = frame.buf.share();
-        let mut at = start;
-        // The packets of a super-frame are mostly of one SA: it is looked for once.
-        let mut known = None;
-        for nth in 0.. {
-            let esp = EspAt {
-                start: at,
-                end: end.min(at + each),
-                nth,
-            };
-            if let Err(reason) = self.open(now, member, &shared, parsed, &esp, &mut known, draft) {
+        let mut packets = EspPackets {
+            frame: &shared,
+            at: start,
+            end,
+            each,
+            nth: 0,
+        };
+        while packets.any() {
+            if let Err(reason) = self.open(now, member, parsed, &mut packets, draft) {
+                packets.pass();
                 self.drop_on_member(member, reason, 1);
                 self.note_drop(team, Way::In, reason, Some(parsed), 1);
-            }
-            at += each;
-            if at >= end {
-                break;
             }
         }
         Ok(())
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one packet's facts, all borrowed"
-    )]
+    /// Adds packets to the job in the making while they are of one SA and it has room: the packets of a
+    /// super-frame mostly are, and the SA is looked for once.
+    ///
+    /// # Errors
+    /// The next packet is to be dropped, on the member's account.
     fn open(
         &mut self,
         now: Time,
         member: u32,
-        frame: &SharedBuf,
         parsed: &Parsed,
-        at: &EspAt,
-        known: &mut Option<(u32, u32)>,
+        packets: &mut EspPackets<'_>,
         draft: &mut OpenDraft,
     ) -> Result<(), DropReason> {
-        let bytes = &frame.data()[at.start as usize..at.end as usize];
-        let header = esp::parse_packet(bytes).map_err(|_| DropReason::EspMalformed)?;
-        let sa_id = match *known {
-            Some((spi, sa)) if spi == header.spi => sa,
-            Some(_) | None => {
-                let found = self.sas.sad.lookup(header.spi, parsed.dst);
-                found.ok_or(DropReason::NoSa)?.0
-            }
-        };
-        *known = Some((header.spi, sa_id));
-        if draft.sa != sa_id || draft.member != member || draft.ops.len() >= draft.limit {
+        let header = |bytes| esp::parse_packet(bytes).map_err(|_| DropReason::EspMalformed);
+        let first = header(packets.bytes())?;
+        let found = self.sas.sad.lookup(first.spi, parsed.dst);
+        let sa_id = found.ok_or(DropReason::NoSa)?.0;
+        // In transport mode the outer IP header goes before the plaintext again.
+        let outer_len = parsed.l4 - parsed.l3;
+        let most = packets.bytes().len() + usize::from(outer_len);
+        let room = LARGE.saturating_sub(most) as u32;
+        if draft.sa != sa_id
+            || draft.member != member
+            || draft.ops.len() >= draft.limit
+            || draft.dst > room
+        {
             self.submit_open(now, draft);
         }
         if draft.ops.is_empty() {
@@ -332,61 +371,60 @@ impl Worker {
             draft.limit = self.job_size(sa.spec.team, member, &sa.key, Direction::Open);
         }
         let sa = self.sas.inbound.get_mut(&sa_id).ok_or(DropReason::NoSa)?;
-        let seq = match sa.replay.check(header.seq_lo) {
-            Ok(seq) => seq,
-            Err(drop) => {
-                let (reason, team) = (replayed(drop), sa.spec.team);
-                sa.drops.count(reason, 1);
-                self.trail.policy = sa.spec.policy;
-                self.trail.sa = Some(sa_id);
-                self.note_drop(team, Way::In, reason, Some(parsed), 1);
-                return Ok(());
-            }
-        };
-        // In transport mode the outer IP header goes before the plaintext again.
         let l3_len = match sa.spec.mode {
             Mode::Tunnel => 0,
-            Mode::Transport => u32::from(parsed.l4 - parsed.l3),
+            Mode::Transport => u32::from(outer_len),
         };
-        let (aad, aad_len) = esp::aad(header.spi, seq, sa.spec.esn);
-        let nonce = esp::nonce(sa.salt, header.iv);
-        let plain = bytes.len() as u32 - (esp::PREFIX_LEN + esp::ICV_LEN) as u32;
-        if (draft.dst + l3_len + plain) as usize > LARGE {
-            self.submit_open(now, draft);
-        }
-        let held = draft
-            .frames
-            .last()
-            .is_some_and(|last| core::ptr::eq(last.data(), frame.data()));
-        if !held {
-            draft.frames.push(frame.clone());
-        }
+        let frame = draft.index_of(packets.frame);
         draft.sa = sa_id;
         draft.member = member;
-        let index = (draft.frames.len() - 1) as u16;
-        let dst = draft.dst + l3_len;
-        draft.ops.push(Op {
-            nonce,
-            aad,
-            aad_len,
-            long_aad: (0, 0),
-            frame: index,
-            prefix: (0, 0),
-            head: (0, 0),
-            tail: (0, 0),
-            body: (at.start + esp::PREFIX_LEN as u32, at.end),
-            dst,
-        });
-        draft.packets.push(Packet {
-            seq,
-            frame: index,
-            l3: parsed.l3,
-            l3_len: parsed.l4 - parsed.l3,
-            nth: at.nth,
-            esp_len: bytes.len() as u32,
-            dst,
-        });
-        draft.dst = dst + plain;
+        while packets.any() && draft.ops.len() < draft.limit && draft.dst <= room {
+            let bytes = packets.bytes();
+            let header = header(bytes)?;
+            if header.spi != first.spi {
+                break;
+            }
+            let seq = match sa.replay.check(header.seq_lo) {
+                Ok(seq) => seq,
+                Err(drop) => {
+                    let (reason, team) = (replayed(drop), sa.spec.team);
+                    sa.drops.count(reason, 1);
+                    self.trail.policy = sa.spec.policy;
+                    self.trail.sa = Some(sa_id);
+                    self.note_drop(team, Way::In, reason, Some(parsed), 1);
+                    packets.pass();
+                    break;
+                }
+            };
+            let (aad, aad_len) = esp::aad(header.spi, seq, sa.spec.esn);
+            let dst = draft.dst + l3_len;
+            let op = Op {
+                nonce: esp::nonce(sa.salt, header.iv),
+                aad,
+                aad_len,
+                long_aad: (0, 0),
+                frame,
+                prefix: (0, 0),
+                head: (0, 0),
+                tail: (0, 0),
+                body: (
+                    packets.at + esp::PREFIX_LEN as u32,
+                    packets.at + bytes.len() as u32,
+                ),
+                dst,
+            };
+            let packet = Packet {
+                seq,
+                frame,
+                l3: parsed.l3,
+                l3_len: outer_len,
+                nth: packets.nth,
+                esp_len: bytes.len() as u32,
+                dst,
+            };
+            draft.push(frame, packets.frame, op, packet);
+            packets.pass();
+        }
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use esprit_ipsec::sad::Mode;
 use esprit_ipsec::spd::Action;
 use esprit_ipsec::{encap, esp, ids::PolicyId};
 use esprit_packet::parse::{Net, Parsed, parse_packet};
-use esprit_packet::{SharedBuf, Slice, TxFrame, VnetHdr};
+use esprit_packet::{Body, SharedBuf, Slice, TxFrame, VnetHdr};
 use smallvec::SmallVec;
 
 use crate::drops::{LastDrop, Trail, Way, headers};
@@ -213,7 +213,7 @@ impl Opened {
                 eth = (packet.frame, header);
             }
             let slice = Slice {
-                buf: opened.clone(),
+                buf: opened,
                 start: packet.start,
                 end: packet.end,
             };
@@ -225,7 +225,7 @@ impl Opened {
                 Err(_) => out.push(TxFrame {
                     vnet: VnetHdr::default(),
                     head: SmallVec::from_slice(&eth.1),
-                    body: smallvec::smallvec![slice],
+                    body: Body::from(slice),
                 }),
             }
         }

@@ -59,7 +59,7 @@ fn main() {
         for segment in &cut {
             let len = segment.head.len() + segment.body.len();
             let packet = Slice {
-                buf: opened.clone(),
+                buf: &opened,
                 start,
                 end: start + len as u32,
             };

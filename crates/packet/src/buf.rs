@@ -272,6 +272,12 @@ impl SharedBuf {
         self.0.is_empty()
     }
 
+    /// Whether both are handles to one buffer.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The buffer back for writing, where this was the only handle.
     pub fn try_unshare(self) -> Result<Buf, Self> {
         Arc::try_unwrap(self.0).map_err(Self)

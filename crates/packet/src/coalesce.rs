@@ -10,9 +10,10 @@
 use smallvec::SmallVec;
 use zerocopy::FromBytes;
 
+use crate::body::{Body, Slice};
 use crate::checksum::Sum;
 use crate::flow::FlowKey;
-use crate::frame::{Slice, TxFrame};
+use crate::frame::TxFrame;
 use crate::header::{Ethernet, Ipv4, Ipv6, Tcp, protocol};
 use crate::parse::{Fragment, Net, Parsed};
 use crate::vnet_hdr::{DATA_VALID, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, VnetHdr};
@@ -49,7 +50,7 @@ impl Coalescer {
     pub fn push(
         &mut self,
         eth: &[u8; Ethernet::LEN],
-        packet: Slice,
+        packet: Slice<'_>,
         parsed: &Parsed,
         out: &mut Vec<TxFrame>,
     ) {
@@ -77,7 +78,7 @@ impl Coalescer {
             out.push(alone(eth, packet, DATA_VALID));
             return;
         }
-        let flow = Flow::new(eth, key, &candidate, &packet);
+        let flow = Flow::new(eth, key, &candidate, packet);
         if self.flows.len() == MAX_FLOWS {
             out.push(self.flows.remove(0).finish());
         }
@@ -91,7 +92,7 @@ impl Coalescer {
     pub fn push_next(
         &mut self,
         eth: &[u8; Ethernet::LEN],
-        packet: Slice,
+        packet: Slice<'_>,
         parsed: &Parsed,
         out: &mut Vec<TxFrame>,
     ) {
@@ -109,7 +110,7 @@ impl Coalescer {
     }
 
     /// Joins a packet to a flow that it continues.
-    fn extend(&mut self, at: usize, packet: Slice, facts: Facts, out: &mut Vec<TxFrame>) {
+    fn extend(&mut self, at: usize, packet: Slice<'_>, facts: Facts, out: &mut Vec<TxFrame>) {
         let flow = &mut self.flows[at];
         let complete = facts.ends() || facts.len < flow.size;
         flow.extend(packet, facts);
@@ -122,7 +123,10 @@ impl Coalescer {
     /// Packets that are open.
     #[must_use]
     pub fn packets(&self) -> usize {
-        self.flows.iter().map(|flow| flow.body.len().max(1)).sum()
+        self.flows
+            .iter()
+            .map(|flow| flow.body.pieces().max(1))
+            .sum()
     }
 
     /// Ends the batch: all that is open goes to `out`, the oldest flow first.
@@ -144,14 +148,14 @@ impl Coalescer {
 }
 
 /// A packet as it is.
-fn alone(eth: &[u8], packet: Slice, flags: u8) -> TxFrame {
+fn alone(eth: &[u8], packet: Slice<'_>, flags: u8) -> TxFrame {
     TxFrame {
         vnet: VnetHdr {
             flags,
             ..VnetHdr::default()
         },
         head: SmallVec::from_slice(eth),
-        body: smallvec::smallvec![packet],
+        body: Body::from(packet),
     }
 }
 
@@ -182,7 +186,7 @@ impl Facts {
     }
 
     /// The payload in `packet`, of which these are the facts.
-    fn payload(self, packet: Slice) -> Slice {
+    fn payload(self, packet: Slice<'_>) -> Slice<'_> {
         let start = packet.start + self.header as u32;
         Slice {
             start,
@@ -248,10 +252,8 @@ struct Flow {
     head: SmallVec<[u8; 128]>,
     /// Length of the layer 3 header.
     l3_len: usize,
-    /// The first packet whole, should it stay alone.
-    first: Slice,
     /// The payload of each segment.
-    body: SmallVec<[Slice; 2]>,
+    body: Body,
     /// Payload bytes of every segment but the last, and of all together.
     size: usize,
     payload: usize,
@@ -266,7 +268,7 @@ impl Flow {
         eth: &[u8; Ethernet::LEN],
         key: FlowKey,
         candidate: &Candidate<'_>,
-        first: &Slice,
+        first: Slice<'_>,
     ) -> Self {
         let mut head = SmallVec::from_slice(eth);
         head.extend_from_slice(&first.bytes()[..candidate.facts.header]);
@@ -274,8 +276,7 @@ impl Flow {
             key,
             head,
             l3_len: candidate.network.len(),
-            body: smallvec::smallvec![candidate.facts.payload(first.clone())],
-            first: first.clone(),
+            body: Body::from(candidate.facts.payload(first)),
             size: candidate.facts.len,
             payload: candidate.facts.len,
             next_seq: candidate
@@ -304,7 +305,7 @@ impl Flow {
         let (tcp, len) = (candidate.tcp, candidate.facts.len);
         tcp.seq.get() == self.next_seq
             && len <= self.size
-            && self.body.len() < MAX_SEGMENTS
+            && self.body.pieces() < MAX_SEGMENTS
             && headers.len() + self.payload + len <= max_bytes
             && first_eth == eth
             && tcp.ack == first.ack
@@ -338,11 +339,7 @@ impl Flow {
         }
     }
 
-    fn extend(&mut self, packet: Slice, facts: Facts) {
-        if self.body.len() == self.body.inline_size() {
-            // It has outgrown the frame itself: once, to what it can need.
-            self.body.reserve_exact(MAX_SEGMENTS - self.body.len());
-        }
+    fn extend(&mut self, packet: Slice<'_>, facts: Facts) {
         self.body.push(facts.payload(packet));
         self.payload += facts.len;
         self.next_seq = self.next_seq.wrapping_add(facts.len as u32);
@@ -353,8 +350,12 @@ impl Flow {
     /// The frame: the first packet as it came, or headers for all of them.
     fn finish(mut self) -> TxFrame {
         let (eth, headers) = self.head.split_at_mut(Ethernet::LEN);
-        if self.body.len() == 1 {
-            return alone(eth, self.first, DATA_VALID);
+        if self.body.pieces() == 1
+            && let Some(payload) = self.body.first()
+        {
+            // As it came: its headers stand before its payload.
+            let start = payload.start - headers.len() as u32;
+            return alone(eth, Slice { start, ..payload }, DATA_VALID);
         }
         let total = headers.len() + self.payload;
         let (network, transport) = headers.split_at_mut(self.l3_len);

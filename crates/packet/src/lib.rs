@@ -15,6 +15,7 @@
 //!   nothing here allocates per segment.
 #![deny(unsafe_code)]
 
+pub mod body;
 pub mod buf;
 pub mod checksum;
 pub mod coalesce;
@@ -26,7 +27,8 @@ pub mod segment;
 pub mod time;
 pub mod vnet_hdr;
 
+pub use body::{Body, Slice};
 pub use buf::{Buf, Pool, SharedBuf};
-pub use frame::{RxFrame, Slice, TxFrame};
+pub use frame::{RxFrame, TxFrame};
 pub use time::Time;
 pub use vnet_hdr::VnetHdr;

@@ -70,9 +70,9 @@ impl Gather {
             self.pieces.extend(
                 frame
                     .body
-                    .iter()
-                    .filter(|slice| !slice.is_empty())
-                    .map(|slice| piece(slice.bytes())),
+                    .parts()
+                    .filter(|part| !part.is_empty())
+                    .map(piece),
             );
             self.ends.push(self.pieces.len());
         }

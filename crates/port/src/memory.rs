@@ -83,8 +83,8 @@ impl Port for MemoryPort {
                 continue;
             };
             buf.append(&frame.head);
-            for slice in &frame.body {
-                buf.append(slice.bytes());
+            for part in frame.body.parts() {
+                buf.append(part);
             }
             self.counters.received(buf.len());
             out.push(RxFrame {

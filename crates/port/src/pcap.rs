@@ -157,9 +157,7 @@ impl<P: Port, W: Write + Send> Port for PcapPort<P, W> {
         let outcome = self.port.send(frames, stats);
         let gone = offered.len() - frames.len();
         for frame in &offered[..gone] {
-            self.record(
-                std::iter::once(&frame.head[..]).chain(frame.body.iter().map(|s| s.bytes())),
-            );
+            self.record(std::iter::once(&frame.head[..]).chain(frame.body.parts()));
         }
         offered.clear();
         self.offered = offered;

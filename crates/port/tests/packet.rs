@@ -45,7 +45,7 @@ fn frames_of_all_sizes_arrive_as_they_were_and_in_order() {
             buf.append(bytes);
             let buf = buf.share();
             let cut = |start: usize, end: usize| Slice {
-                buf: buf.clone(),
+                buf: &buf,
                 start: start as u32,
                 end: end as u32,
             };

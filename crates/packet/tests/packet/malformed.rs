@@ -90,7 +90,7 @@ fn swallow(bytes: &[u8]) -> bool {
             return true;
         };
         buf.append(bytes);
-        coalescer.push(&[2; 14], Slice::whole(buf.share()), &parsed, &mut out);
+        coalescer.push(&[2; 14], Slice::whole(&buf.share()), &parsed, &mut out);
     }
     coalescer.flush(&mut out);
     // It follows itself with the sequence number it had, so it is never joined.
