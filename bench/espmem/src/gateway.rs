@@ -176,7 +176,7 @@ impl Gateway {
             up: true,
         }));
         let engine = Box::new(CpuInline::new());
-        match verify(engine, &monotonic, &|| {}) {
+        match verify(engine, &monotonic, &|_| {}) {
             Ok(verified) => done(worker.engine_admit(EngineId(ENGINE), verified)),
             Err(refused) => panic!("the engine failed its test: {refused:?}"),
         }

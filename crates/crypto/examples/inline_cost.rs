@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let buffers = Buffers::new(64, 16);
     let origin = Instant::now();
     let clock = || Time(origin.elapsed().as_nanos() as u64);
-    let verified = verify(Box::new(CpuInline::new()), &clock, &|| {})?;
+    let verified = verify(Box::new(CpuInline::new()), &clock, &|_| {})?;
     for (algorithm, direction, rate) in verified.rates().iter() {
         println!("{} {direction:?}: {rate:?}", algorithm.name());
     }

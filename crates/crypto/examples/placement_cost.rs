@@ -60,7 +60,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 ..AsicSpec::default()
             };
             let now = Cell::new(0);
-            let idle = || now.set(now.get() + 1000);
+            let idle = |_| now.set(now.get() + 1000);
             let device = Box::new(AsicStepped::new(&spec)?);
             let verified = verify(device, &|| Time(now.get()), &idle)?;
             pool.admit(EngineId(number), verified);

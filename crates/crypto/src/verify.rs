@@ -101,15 +101,16 @@ impl fmt::Debug for Refused {
 /// engine is reset before, whatever state it was left in, and after, so that no test key stays
 /// in it.
 ///
-/// `clock` tells the time; `idle` is called while the engine has not finished: it lets time
-/// pass, for instance by sleeping for some microseconds.
+/// `clock` tells the time; `idle` is called while the engine has not finished: it lets time pass, so
+/// much as it is given at most, which grows with what the job has taken already and does not show
+/// in a measurement.
 ///
 /// # Errors
 /// [`Refused`] where nothing passed, or something was not answered within a second.
 pub fn verify(
     engine: Box<dyn Engine>,
     clock: &dyn Fn() -> Time,
-    idle: &dyn Fn(),
+    idle: &dyn Fn(Time),
 ) -> Result<Verified, Refused> {
     let mut engine = engine;
     engine.reset(clock());

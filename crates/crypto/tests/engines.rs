@@ -173,7 +173,7 @@ fn all_engines_pass_their_tests_in_real_time() {
     ];
     for engine in engines {
         let kind = engine.capabilities().kind;
-        let verified = verify(engine, &clock(), &std::thread::yield_now);
+        let verified = verify(engine, &clock(), &|_| std::thread::yield_now());
         let verified = verified.unwrap_or_else(|refused| panic!("{kind:?}: {refused}"));
         assert_eq!(verified.rates().iter().count(), 2 * Algorithm::ALL.len());
     }
@@ -211,7 +211,7 @@ fn an_engine_that_computes_wrongly_is_refused_with_evidence() {
 
 fn refuse(engine: Box<dyn Engine>) -> String {
     let now = std::cell::Cell::new(0);
-    let idle = || now.set(now.get() + 1000);
+    let idle = |_| now.set(now.get() + 1000);
     match verify(engine, &|| Time(now.get()), &idle) {
         Ok(_) => panic!("it was admitted"),
         Err(refused) => refused.evidence,

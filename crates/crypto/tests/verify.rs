@@ -72,7 +72,7 @@ impl Engine for Flawed {
 fn flawed(flaw: Flaw) -> Result<Verified, esprit_crypto::Refused> {
     let device = Box::new(AsicStepped::new(&AsicSpec::default()).unwrap());
     let now = Cell::new(0);
-    let idle = || now.set(now.get() + 1000);
+    let idle = |_| now.set(now.get() + 1000);
     verify(Box::new(Flawed(device, flaw)), &|| Time(now.get()), &idle)
 }
 
@@ -148,10 +148,41 @@ fn one_that_does_not_answer_is_asked_no_more() {
     let mut device = AsicStepped::new(&AsicSpec::default()).unwrap();
     device.inject(Fault::Late { by: 2_000_000_000 });
     let now = Cell::new(0);
-    let idle = || now.set(now.get() + 1000);
+    let idle = |_| now.set(now.get() + 1000);
     let refused = verify(Box::new(device), &|| Time(now.get()), &idle).expect_err("admitted");
     assert_eq!(refused.tests.len(), 1);
     assert!(refused.evidence.starts_with("aes-128-gcm-16 seal: "));
+}
+
+/// Verifies in a time of which as much passes as the test may wait; answers how often it looked.
+fn looked(device: AsicStepped) -> (Result<Verified, esprit_crypto::Refused>, u32) {
+    let (now, looks) = (Cell::new(0), Cell::new(0));
+    let idle = |span: Time| {
+        looks.set(looks.get() + 1);
+        now.set(now.get() + span.0.max(1000));
+    };
+    let result = verify(Box::new(device), &|| Time(now.get()), &idle);
+    (result, looks.get())
+}
+
+#[test]
+fn one_that_is_slow_or_silent_is_not_watched_all_the_time() {
+    let mut silent = AsicStepped::new(&AsicSpec::default()).unwrap();
+    silent.inject(Fault::Late { by: 2_000_000_000 });
+    let (refused, looks) = looked(silent);
+    assert!(refused.is_err());
+    assert!(looks < 2_000, "a million microseconds, {looks} looks");
+
+    let spec = AsicSpec {
+        rate_bps: 20_000_000,
+        ns_per_packet: 0,
+        ..AsicSpec::default()
+    };
+    let (verified, _) = looked(AsicStepped::new(&spec).unwrap());
+    for line in verified.expect("refused").rates().lines() {
+        let ns = line.rate.ns_per_byte;
+        assert!((400.0..404.0).contains(&ns), "{ns} ns for each byte");
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Plane {
 
     fn admit(&self, id: u32, make: impl FnOnce(Arc<dyn Wake>) -> Box<dyn Engine>) {
         let engine = make(self.wake.clone());
-        let verified = verify(engine, &monotonic, &std::thread::yield_now).unwrap();
+        let verified = verify(engine, &monotonic, &|_| std::thread::yield_now()).unwrap();
         self.thread
             .call(Command::EngineAdmit(EngineId(id), verified))
             .unwrap();

@@ -1,6 +1,7 @@
 //! Engines by kind: from the plain value that Python gives to one that passed its tests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use esprit_crypto::engines::asic::Asic;
 use esprit_crypto::engines::asic_model::AsicSpec;
@@ -9,6 +10,7 @@ use esprit_crypto::rates::RateLine;
 use esprit_crypto::verify::{Refused, Tested, Verified, verify};
 use esprit_crypto::{Capabilities, Engine, Fault, Wake};
 use esprit_datapath::monotonic;
+use esprit_packet::Time;
 use serde::{Deserialize, Serialize};
 
 use crate::error::NativeError;
@@ -72,9 +74,23 @@ impl EngineSpec {
     }
 }
 
+/// What a sleep may take longer than it was meant to: the kernel's timer slack (prctl(2)).
+const SLACK: Duration = Duration::from_micros(50);
+
+/// Lets an engine work. A wait that a sleep would make longer by more than itself is none: this
+/// thread looks again as soon as others have had the processor.
+fn wait(span: Time) {
+    let span = Duration::from_nanos(span.0);
+    if span < SLACK {
+        std::thread::yield_now();
+    } else {
+        std::thread::sleep(span);
+    }
+}
+
 /// Tests an engine, be it a new one or one that has worked, and calibrates it.
 pub fn test(engine: Box<dyn Engine>) -> Result<(Verified, EngineReport), Refused> {
-    let verified = verify(engine, &monotonic, &std::thread::yield_now)?;
+    let verified = verify(engine, &monotonic, &wait)?;
     let rates = verified.rates().lines();
     let latency = rates.iter().map(|line| line.rate.latency_ns);
     let report = EngineReport {

@@ -400,7 +400,7 @@ pub(crate) fn make(
     }
     let time = Cell::new(0);
     let clock = || Time(time.get());
-    let idle = || {
+    let idle = |_| {
         let next = next.load(Ordering::Relaxed);
         time.set(if next == u64::MAX {
             time.get() + IDLE

@@ -89,7 +89,7 @@ impl Wire {
         let (member, peer) = pair(64);
         let pool = esprit_crypto::Pool::new(Arc::new(Nobody));
         let mut worker = Worker::new(Pool::new(256, 16), pool, Events::new(Arc::new(Nobody)));
-        let engine = esprit_crypto::verify(Box::new(CpuInline::new()), &monotonic, &|| {})
+        let engine = esprit_crypto::verify(Box::new(CpuInline::new()), &monotonic, &|_| {})
             .map_err(|refused| refused.to_string())?;
         done(worker.engine_admit(EngineId(ENGINE), engine))?;
         done(worker.team_add(&TeamSpec {

@@ -162,7 +162,7 @@ pub fn secondary(engine: u32) -> Grant {
 /// Has an engine pass its tests in virtual time: a microsecond for each look.
 pub fn admitted(engine: Box<dyn Engine>) -> Verified {
     let now = Cell::new(0);
-    let idle = || now.set(now.get() + 1000);
+    let idle = |_| now.set(now.get() + 1000);
     verify(engine, &|| Time(now.get()), &idle).expect("the engine was refused")
 }
 

@@ -222,7 +222,7 @@ impl Host {
     pub fn with_cpu(mut self) -> Self {
         let engine = Box::new(engines::cpu::CpuInline::new());
         let clock = || Time(0);
-        let Ok(verified) = verify::verify(engine, &clock, &|| {}) else {
+        let Ok(verified) = verify::verify(engine, &clock, &|_| {}) else {
             panic!("the processor failed its known answers");
         };
         self.worker.engine_admit(EngineId(1), verified);
@@ -246,7 +246,7 @@ impl Host {
             clock.set(clock.get() + 1_000);
             Time(clock.get())
         };
-        let verified = verify::verify(device, &tick, &|| {}).expect("the device works");
+        let verified = verify::verify(device, &tick, &|_| {}).expect("the device works");
         self.worker.engine_admit(EngineId(engine), verified);
     }
 
