@@ -45,6 +45,17 @@ def test_processes_end_with_their_namespace() -> None:
     assert process.wait(timeout=10) == -signal.SIGKILL
 
 
+def test_a_process_that_has_not_reached_its_namespace_ends_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Lab() as lab:
+        host = lab.host("left")
+        # As `ip netns exec` before it has entered: nobody finds it by the namespace.
+        monkeypatch.setattr(host, "inside", lambda *command: list(command))
+        process = host.start("sleep", "1000")
+    assert process.wait(timeout=10) == -signal.SIGKILL
+
+
 def test_a_failure_inside_removes_everything() -> None:
     names = []
 

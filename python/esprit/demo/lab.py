@@ -151,6 +151,7 @@ class Host:
     def __init__(self, role: str, name: str) -> None:
         self.role = role
         self.name = name
+        self._started: list[subprocess.Popen[bytes]] = []
 
     @property
     def path(self) -> Path:
@@ -207,7 +208,7 @@ class Host:
 
         A Ctrl-C on the terminal thus reaches only the process that made the laboratory.
         """
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.inside(*command),
             stdin=stdin,
             stdout=stdout,
@@ -215,6 +216,15 @@ class Host:
             env=None if env is None else dict(env),
             process_group=0,
         )
+        self._started.append(process)
+        return process
+
+    def rest(self) -> None:
+        """Ends what was started here, also what has yet to reach the namespace."""
+        while self._started:
+            process = self._started.pop()
+            if process.poll() is None:
+                process.kill()
 
 
 class Switch(Host):
@@ -286,7 +296,8 @@ class Switch(Host):
             raise LabError(f"{port} could not be set {state}")
 
     def rest(self) -> None:
-        """Ends the program that moves cables."""
+        """Ends what was started here, and the program that moves cables."""
+        super().rest()
         if self._hand is not None:
             # Leaving it closes its pipes, so that it reads the end and goes.
             with self._hand:
@@ -323,8 +334,7 @@ class Lab:
         """Ends every process in the namespaces and removes them; safe to call twice."""
         while self._hosts:
             host = self._hosts.pop()
-            if isinstance(host, Switch):
-                host.rest()
+            host.rest()
             _remove(host.name)
 
     def __enter__(self) -> Self:
