@@ -114,6 +114,44 @@ fn a_replayed_or_damaged_packet_is_dropped_and_counted() {
 }
 
 #[test]
+fn what_is_wrong_with_one_packet_of_a_super_frame_does_not_touch_the_others() {
+    let (mut left, mut right) = hosts(Mode::Tunnel, true);
+    let payload: Vec<u8> = (0..14_000_u32).map(|at| (at / 1400) as u8).collect();
+    let (vnet, frame) = tso(1, 2, &payload, 1400);
+    left.send(vnet, frame);
+    let (vnet, mut frame) = left.member(1).tx.remove(0);
+    let (headers, each) = (42, usize::from(vnet.gso_size));
+    let place = |n: usize| headers + n * each..headers + (n + 1) * each;
+    // Once more instead of another, by an SA that there is not, damaged, and not even ESP.
+    frame.copy_within(place(1), place(2).start);
+    frame[place(4).start] ^= 1;
+    frame[place(6).end - 1] ^= 1;
+    frame.truncate(place(9).start + 8);
+    let counts = |host: &Host| {
+        let drops = host.drops();
+        ["replay-duplicate", "no-sa", "icv", "esp-malformed"].map(|of| drops.get(of).copied())
+    };
+
+    right.hear(1, vnet, frame.clone());
+    let got = std::mem::take(&mut right.tap().tx);
+    let bytes: Vec<u8> = got.iter().flat_map(|(_, f)| f[54..].to_vec()).collect();
+    let sent = payload.chunks(1400).enumerate();
+    let whole = sent.filter(|(n, _)| ![2, 4, 6, 9].contains(n));
+    assert!(
+        bytes
+            == whole
+                .flat_map(|(_, chunk)| chunk.to_vec())
+                .collect::<Vec<_>>()
+    );
+    assert_eq!(counts(&right), [Some(1); 4]);
+
+    // All of it again: what was accepted is not opened a second time.
+    right.hear(1, vnet, frame);
+    assert!(right.tap().tx.is_empty());
+    assert_eq!(counts(&right), [Some(8), Some(2), Some(2), Some(2)]);
+}
+
+#[test]
 fn plain_packets_that_must_be_protected_do_not_pass_either_way() {
     let (mut left, mut right) = hosts(Mode::Tunnel, false);
     right.hear(1, VnetHdr::default(), udp(1, 2, CANARY));
