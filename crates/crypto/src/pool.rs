@@ -312,19 +312,10 @@ impl Pool {
 
     /// As much of either as the key says.
     fn ask_by_key(&self, now: Time, key: &AeadKey, direction: Direction) -> Ask {
+        let ask = Ask::new(now, key.algorithm(), direction, None, 0, 0);
         Ask {
-            now,
-            algorithm: key.algorithm(),
-            direction,
-            shape: Shape::default(),
-            memory: 0,
-            member: None,
-            application: false,
-            holders: self.keys.holders(key.id()),
-            crowded: self.keys.full(),
-            lacking: self.limits.lacking(key.needs()),
-            exclude: SeatSet::EMPTY,
             closed: self.closed,
+            ..self.with_key(&ask, key)
         }
     }
 

@@ -92,9 +92,14 @@ impl OpenDraft {
         (self.frames.len() - usize::from(held)) as u16
     }
 
-    /// Adds a packet of the frame `index`, which is `frame`.
-    fn push(&mut self, index: u16, frame: &SharedBuf, op: Op, packet: Packet) {
-        if self.frames.len() <= usize::from(index) {
+    /// Whether it takes one more packet, whose output has to begin at `room` at the latest.
+    fn takes(&self, room: u32) -> bool {
+        self.ops.len() < self.limit && self.dst <= room
+    }
+
+    /// Adds a packet of `frame`, whose number is [`OpenDraft::index_of`].
+    fn push(&mut self, frame: &SharedBuf, op: Op, packet: Packet) {
+        if self.frames.len() <= usize::from(op.frame) {
             self.frames.push(frame.clone());
         }
         self.dst = op.dst + op.out_len(Direction::Open) as u32;
@@ -359,11 +364,7 @@ impl Worker {
         let outer_len = parsed.l4 - parsed.l3;
         let most = packets.bytes().len() + usize::from(outer_len);
         let room = LARGE.saturating_sub(most) as u32;
-        if draft.sa != sa_id
-            || draft.member != member
-            || draft.ops.len() >= draft.limit
-            || draft.dst > room
-        {
+        if draft.sa != sa_id || draft.member != member || !draft.takes(room) {
             self.submit_open(now, draft);
         }
         if draft.ops.is_empty() {
@@ -378,7 +379,7 @@ impl Worker {
         let frame = draft.index_of(packets.frame);
         draft.sa = sa_id;
         draft.member = member;
-        while packets.any() && draft.ops.len() < draft.limit && draft.dst <= room {
+        while packets.any() && draft.takes(room) {
             let bytes = packets.bytes();
             let header = header(bytes)?;
             if header.spi != first.spi {
@@ -422,7 +423,7 @@ impl Worker {
                 esp_len: bytes.len() as u32,
                 dst,
             };
-            draft.push(frame, packets.frame, op, packet);
+            draft.push(packets.frame, op, packet);
             packets.pass();
         }
         Ok(())

@@ -48,7 +48,6 @@ impl<'a> Slice<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Body {
     held: SmallVec<[Held; 1]>,
-    pieces: usize,
 }
 
 /// A buffer, and the runs of it that follow one another.
@@ -59,8 +58,8 @@ struct Held {
     runs: SmallVec<[(u32, u32); 2]>,
 }
 
-impl Held {
-    fn new(slice: Slice<'_>) -> Self {
+impl From<Slice<'_>> for Held {
+    fn from(slice: Slice<'_>) -> Self {
         Self {
             buf: slice.buf.clone(),
             runs: smallvec::smallvec![(slice.start, slice.end)],
@@ -72,18 +71,16 @@ impl Body {
     /// The whole of a buffer.
     #[must_use]
     pub fn whole(buf: SharedBuf) -> Self {
-        let end = u32::try_from(buf.len()).unwrap_or(u32::MAX);
-        let runs = smallvec::smallvec![(0, end)];
+        let Slice { start, end, .. } = Slice::whole(&buf);
+        let runs = smallvec::smallvec![(start, end)];
         Self {
             held: smallvec::smallvec![Held { buf, runs }],
-            pieces: 1,
         }
     }
 
     /// Appends a run.
     #[inline]
     pub fn push(&mut self, slice: Slice<'_>) {
-        self.pieces += 1;
         match self.held.last_mut() {
             Some(held) if held.buf.same(slice.buf) => {
                 if held.runs.len() == held.runs.inline_size() {
@@ -92,28 +89,22 @@ impl Body {
                 }
                 held.runs.push((slice.start, slice.end));
             }
-            Some(_) | None => self.held.push(Held::new(slice)),
+            Some(_) | None => self.held.push(slice.into()),
         }
     }
 
     /// How many runs.
     #[must_use]
-    pub const fn pieces(&self) -> usize {
-        self.pieces
+    pub fn pieces(&self) -> usize {
+        self.held.iter().map(|held| held.runs.len()).sum()
     }
 
     /// The first run.
     #[must_use]
     pub fn first(&self) -> Option<Slice<'_>> {
-        self.slices().next()
-    }
-
-    /// The runs.
-    pub fn slices(&self) -> impl Iterator<Item = Slice<'_>> {
-        self.held.iter().flat_map(|Held { buf, runs }| {
-            let slice = move |&(start, end)| Slice { buf, start, end };
-            runs.iter().map(slice)
-        })
+        let Held { buf, runs } = self.held.first()?;
+        let &(start, end) = runs.first()?;
+        Some(Slice { buf, start, end })
     }
 
     /// The bytes of each run.
@@ -128,7 +119,7 @@ impl Body {
     /// Length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slices().map(|slice| slice.len()).sum()
+        self.parts().map(<[u8]>::len).sum()
     }
 
     /// Whether it has no bytes.
@@ -141,8 +132,7 @@ impl Body {
 impl From<Slice<'_>> for Body {
     fn from(slice: Slice<'_>) -> Self {
         Self {
-            held: smallvec::smallvec![Held::new(slice)],
-            pieces: 1,
+            held: smallvec::smallvec![slice.into()],
         }
     }
 }
