@@ -1,63 +1,95 @@
 //! The end of the journey in: opened packets, in the order of their arrival.
 //!
 //! ```text
-//! handle_opened   ICV -> replay commit -> trailer -> inner packet -> inbound policy
-//!                 -> coalesce -> virtual NIC
+//! handle_opened   ICV -> replay commit -> trailer
+//! go_up           inner packet -> inbound policy -> coalesce -> virtual NIC
 //! ```
 //!
-//! Segments of one TCP flow in a row are a [`Run`]: what is known of the first holds for all.
+//! Segments of one TCP flow in a row are a [`Run`]: what the coalescer joins to the one before is not
+//! read again, since policies see the same in both.
 
 use esprit_crypto::JobInput;
 use esprit_ipsec::sad::Mode;
 use esprit_ipsec::spd::Action;
 use esprit_ipsec::{encap, esp, ids::PolicyId};
 use esprit_packet::parse::{Net, Parsed, parse_packet};
-use esprit_packet::{Body, SharedBuf, Slice, TxFrame, VnetHdr};
+use esprit_packet::{Body, SharedBuf, Slice, Time, TxFrame, VnetHdr};
 use smallvec::SmallVec;
 
 use crate::drops::{LastDrop, Trail, Way, headers};
 use crate::inbound::{Opening, Packet, replayed};
 use crate::l2;
+use crate::plan::Mac;
 use crate::sa::{InSa, Ready};
 use crate::team::Team;
 use crate::verdict::DropReason;
 use crate::worker::Worker;
 
-/// Packets of one TCP flow in a row, or a single packet. Policies see the same in all of them, so
-/// neither headers nor policies are read again.
+/// A packet whose number is its own, before anybody has looked into it.
 #[derive(Debug)]
-struct Run {
-    /// Where the first begins in the job's output.
-    start: u32,
-    /// What the first is; the others in all but their end.
-    parsed: Parsed,
-    /// The policy that matched.
-    policy: Option<u32>,
-    /// It is the one that the SA is for, and says protect.
-    allowed: bool,
-    /// Packets that may go up, and their bytes.
-    packets: u64,
-    bytes: u64,
-}
-
-/// A packet that was opened and may go up.
-#[derive(Debug)]
-struct Accepted {
+pub(crate) struct Inner {
     /// Which of the job's frames it came in, and where that frame's layer 3 begins.
     frame: u16,
     l3: u16,
-    /// Its run.
-    run: u16,
-    /// Where it lies in the job's output.
+    /// What its trailer says that it is.
+    next_header: u8,
+    /// Where it lies in the job's output; padding may stand behind it.
     start: u32,
     end: u32,
+    /// Bytes of ESP.
+    esp_len: u32,
 }
 
-/// What is found in a job's output, kept from job to job for its memory.
-#[derive(Debug, Default)]
-pub(crate) struct Opened {
-    runs: Vec<Run>,
-    accepted: Vec<Accepted>,
+/// Packets of one TCP flow in a row, or a single packet: what went up by one policy.
+#[derive(Debug)]
+struct Run {
+    /// What the trailers say.
+    next_header: u8,
+    /// The policy that let them in.
+    policy: Option<u32>,
+    packets: u64,
+    /// Bytes of the packets, and of ESP.
+    bytes: u64,
+    sealed: u64,
+}
+
+impl Run {
+    fn count(&mut self, packet: &Inner, len: u32) {
+        self.packets += 1;
+        self.bytes += u64::from(len);
+        self.sealed += u64::from(packet.esp_len);
+    }
+}
+
+/// The Ethernet header that packets go up behind: that of the frame that they came in.
+struct Behind<'a> {
+    input: &'a JobInput,
+    team: Mac,
+    frame: Option<(u16, u16)>,
+    header: l2::Header,
+}
+
+impl Behind<'_> {
+    /// That of this packet.
+    fn of(&mut self, packet: &Inner, ethertype: u16) -> &l2::Header {
+        if self.frame != Some((packet.frame, ethertype)) {
+            self.frame = Some((packet.frame, ethertype));
+            let outer = self.input.frames.get(usize::from(packet.frame));
+            let outer = outer.map_or(&[][..], SharedBuf::data);
+            self.header = l2::retyped(outer, usize::from(packet.l3), ethertype);
+            l2::set_destination(&mut self.header, self.team);
+        }
+        &self.header
+    }
+}
+
+/// An opened job of an SA, on its way to its team's host.
+struct Delivery<'a> {
+    now: Time,
+    sa: &'a mut InSa,
+    team: &'a mut Team,
+    /// Of a packet that none of the policies has seen.
+    trail: Trail,
 }
 
 impl Worker {
@@ -86,160 +118,180 @@ impl Worker {
         let Some(input) = ready.meta.input else {
             return;
         };
+        let trail = Trail {
+            policy: sa.spec.policy,
+            sa: Some(sa_id),
+            member: Some(ready.meta.member),
+            engine: Some(ready.engine),
+        };
+        let mut delivery = Delivery {
+            now: self.now,
+            sa,
+            team,
+            trail,
+        };
         let mut dst = ready.dst;
-        let opened = &mut self.opened;
-        opened.runs.clear();
-        opened.accepted.clear();
+        self.opened.clear();
         for (n, packet) in ready.meta.packets.iter().enumerate() {
             let Some(outer) = input.frames.get(usize::from(packet.frame)) else {
                 continue;
             };
-            let checked = if ready.bad_icv >> n & 1 == 1 {
-                Err(DropReason::Icv)
-            } else {
-                let committed = sa.replay.commit(packet.seq).map_err(replayed);
-                committed.and_then(|()| opened.look(sa, team, packet, outer.data(), dst.data_mut()))
-            };
-            if let Err(reason) = checked {
-                sa.drops.count(reason, 1);
-                // What policy refuses was read; before that only the outer packet is known.
-                let run = opened.runs.last();
-                let run = run.filter(|_| reason == DropReason::InboundPolicy);
-                let parsed = match run {
-                    Some(run) => Some(run.parsed),
-                    None => headers(outer.data()),
-                };
-                let trail = Trail {
-                    policy: run.map_or(sa.spec.policy, |run| run.policy),
-                    sa: Some(sa_id),
-                    member: Some(ready.meta.member),
-                    engine: Some(ready.engine),
-                };
-                let drop = LastDrop::new(self.now, Way::In, reason, parsed.as_ref(), trail, 1);
-                team.last_drop = Some(drop);
+            let genuine = ready.bad_icv >> n & 1 == 0;
+            match delivery.accept(packet, genuine, outer.data(), dst.data_mut()) {
+                Ok(inner) => self.opened.push(inner),
+                Err(reason) => {
+                    // Of it only the outer packet is known.
+                    delivery.refuse(reason, headers(outer.data()).as_ref(), trail);
+                }
             }
         }
-        for run in &opened.runs {
-            if let Some(policy) = run.policy.and_then(|id| team.policies.get_mut(&id)) {
-                policy.traffic.count(run.packets, run.bytes);
-            }
-        }
-        opened.go_up(team, &input, &dst.share());
+        delivery.go_up(&input, &dst.share(), &self.opened);
         self.spares.give(input, ready.meta.packets);
     }
 }
 
-impl Opened {
-    /// Looks at a packet whose number is its own: what is inside, and what policy says to it.
-    fn look(
+impl Delivery<'_> {
+    /// Accepts the number of a packet that is genuine, and finds what is inside.
+    fn accept(
         &mut self,
-        sa: &mut InSa,
-        team: &Team,
         packet: &Packet,
+        genuine: bool,
         outer: &[u8],
         dst: &mut [u8],
-    ) -> Result<(), DropReason> {
-        let (start, end, next_header) = inner(sa.spec.mode, packet, outer, dst)?;
-        let bytes = &dst[start..end];
-        let known = self.runs.last().and_then(|run| {
-            let first = dst.get(run.start as usize..)?;
-            run.parsed.end_of_next(first, bytes)
-        });
-        let len = match known {
-            Some(len) => len,
-            None => {
-                let parsed = parse_packet(bytes).map_err(|_| DropReason::InnerMalformed)?;
-                let verdict = team.spd.lookup_in(&parsed, bytes);
-                let covered = match sa.spec.policy {
-                    Some(policy) => verdict.policy == Some(PolicyId(policy)),
-                    None => true,
-                };
-                self.runs.push(Run {
-                    start: start as u32,
-                    parsed,
-                    policy: verdict.policy.map(|id| id.0),
-                    allowed: verdict.action == Action::Protect && covered,
-                    packets: 0,
-                    bytes: 0,
-                });
-                parsed.end
-            }
-        };
-        let at = self.runs.len() - 1;
-        let run = &mut self.runs[at];
-        let announced = match (sa.spec.mode, next_header) {
-            (Mode::Transport, _) => true,
-            (Mode::Tunnel, esp::NEXT_HEADER_IPV4) => matches!(run.parsed.net, Net::Ipv4),
-            (Mode::Tunnel, esp::NEXT_HEADER_IPV6) => matches!(run.parsed.net, Net::Ipv6),
-            (Mode::Tunnel, _) => false,
-        };
-        if !announced {
-            return Err(DropReason::InnerMalformed);
+    ) -> Result<Inner, DropReason> {
+        if !genuine {
+            return Err(DropReason::Icv);
         }
-        if !run.allowed {
-            return Err(DropReason::InboundPolicy);
-        }
-        run.packets += 1;
-        run.bytes += u64::from(len);
-        sa.traffic.count(1, u64::from(packet.esp_len));
-        self.accepted.push(Accepted {
-            frame: packet.frame,
-            l3: packet.l3,
-            run: at as u16,
-            start: start as u32,
-            end: start as u32 + len,
-        });
-        Ok(())
+        self.sa.replay.commit(packet.seq).map_err(replayed)?;
+        inner(self.sa.spec.mode, packet, outer, dst)
     }
 
-    /// Hands what may go up to the team's virtual NIC, behind the Ethernet headers of what it came in.
-    fn go_up(&mut self, team: &mut Team, input: &JobInput, opened: &SharedBuf) {
+    fn refuse(&mut self, reason: DropReason, parsed: Option<&Parsed>, trail: Trail) {
+        self.sa.drops.count(reason, 1);
+        let drop = LastDrop::new(self.now, Way::In, reason, parsed, trail, 1);
+        self.team.last_drop = Some(drop);
+    }
+
+    /// Hands packets to the team's virtual NIC, if policy lets them.
+    fn go_up(&mut self, input: &JobInput, opened: &SharedBuf, packets: &[Inner]) {
         let mut out = Vec::new();
-        let mut eth = (u16::MAX, l2::Header::new());
-        let mut before = None;
-        for packet in self.accepted.drain(..) {
-            let Some(run) = self.runs.get(usize::from(packet.run)) else {
-                continue;
-            };
-            let ethertype = match run.parsed.net {
-                Net::Ipv6 => l2::IPV6,
-                Net::Ipv4 | Net::Arp | Net::Other(_) | Net::Encapsulated(_) => l2::IPV4,
-            };
-            // One frame's packets go up behind one Ethernet header, unless they are of two kinds.
-            let stale = eth.0 != packet.frame || !eth.1.ends_with(&ethertype.to_be_bytes());
-            if stale && let Some(outer) = input.frames.get(usize::from(packet.frame)) {
-                let mut header = l2::retyped(outer.data(), usize::from(packet.l3), ethertype);
-                l2::set_destination(&mut header, team.mac);
-                eth = (packet.frame, header);
-            }
+        let mut behind = Behind {
+            input,
+            team: self.team.mac,
+            frame: None,
+            header: l2::Header::new(),
+        };
+        let mut run: Option<Run> = None;
+        for packet in packets {
             let slice = Slice {
                 buf: opened,
                 start: packet.start,
                 end: packet.end,
             };
-            let again = before.replace(packet.run) == Some(packet.run);
-            match <&[u8; 14]>::try_from(eth.1.as_slice()) {
-                Ok(eth) if again => team.coalescer.push_next(eth, slice, &run.parsed, &mut out),
-                Ok(eth) => team.coalescer.push(eth, slice, &run.parsed, &mut out),
-                // Tagged: as it is. The tag is part of the frame, not of the packet.
-                Err(_) => out.push(TxFrame {
+            let ethertype = match slice.bytes().first() {
+                Some(first) if first >> 4 == 6 => l2::IPV6,
+                Some(_) | None => l2::IPV4,
+            };
+            let eth = behind.of(packet, ethertype);
+            let untagged = <&[u8; 14]>::try_from(eth.as_slice()).ok();
+            // What was pushed last is the run's: so what is joined to it is of the run.
+            if let (Some(run), Some(eth)) = (&mut run, untagged)
+                && run.next_header == packet.next_header
+                && let Some(len) = self.team.coalescer.push_next(eth, slice, &mut out)
+            {
+                run.count(packet, len);
+                continue;
+            }
+            let Some((parsed, policy)) = self.admit(input, packet, slice.bytes()) else {
+                continue;
+            };
+            let slice = Slice {
+                end: packet.start + parsed.end,
+                ..slice
+            };
+            self.close(run.take());
+            let mut next = Run {
+                next_header: packet.next_header,
+                policy,
+                packets: 0,
+                bytes: 0,
+                sealed: 0,
+            };
+            next.count(packet, parsed.end);
+            if let Some(eth) = untagged {
+                self.team.coalescer.push(eth, slice, &parsed, &mut out);
+                run = Some(next);
+            } else {
+                // As it is. The tag is part of the frame, not of the packet.
+                out.push(TxFrame {
                     vnet: VnetHdr::default(),
-                    head: SmallVec::from_slice(&eth.1),
+                    head: SmallVec::from_slice(eth),
                     body: Body::from(slice),
-                }),
+                });
+                self.close(Some(next));
             }
         }
-        team.up.extend(out);
+        self.close(run);
+        self.team.up.extend(out);
+    }
+
+    /// What a packet is, and the policy that lets it in. `None`: none does, which was counted.
+    fn admit(
+        &mut self,
+        input: &JobInput,
+        packet: &Inner,
+        bytes: &[u8],
+    ) -> Option<(Parsed, Option<u32>)> {
+        let parsed = match parse_packet(bytes) {
+            Ok(parsed) if announced(self.sa.spec.mode, packet.next_header, parsed.net) => parsed,
+            Ok(_) | Err(_) => {
+                let outer = input.frames.get(usize::from(packet.frame));
+                let outer = outer.and_then(|outer| headers(outer.data()));
+                self.refuse(DropReason::InnerMalformed, outer.as_ref(), self.trail);
+                return None;
+            }
+        };
+        let verdict = self.team.spd.lookup_in(&parsed, bytes);
+        let policy = verdict.policy.map(|id| id.0);
+        let covered = match self.sa.spec.policy {
+            Some(policy) => verdict.policy == Some(PolicyId(policy)),
+            None => true,
+        };
+        if verdict.action != Action::Protect || !covered {
+            let trail = Trail {
+                policy,
+                ..self.trail
+            };
+            self.refuse(DropReason::InboundPolicy, Some(&parsed), trail);
+            return None;
+        }
+        Some((parsed, policy))
+    }
+
+    fn close(&mut self, run: Option<Run>) {
+        let Some(run) = run else {
+            return;
+        };
+        self.sa.traffic.count(run.packets, run.sealed);
+        let policy = run.policy.and_then(|id| self.team.policies.get_mut(&id));
+        if let Some(policy) = policy {
+            policy.traffic.count(run.packets, run.bytes);
+        }
     }
 }
 
-/// The packet inside: where it lies in the output, and what its trailer says that it is.
-fn inner(
-    mode: Mode,
-    packet: &Packet,
-    outer: &[u8],
-    dst: &mut [u8],
-) -> Result<(usize, usize, u8), DropReason> {
+/// Whether a packet is what its trailer says.
+const fn announced(mode: Mode, next_header: u8, net: Net) -> bool {
+    match (mode, next_header) {
+        (Mode::Transport, _) => true,
+        (Mode::Tunnel, esp::NEXT_HEADER_IPV4) => matches!(net, Net::Ipv4),
+        (Mode::Tunnel, esp::NEXT_HEADER_IPV6) => matches!(net, Net::Ipv6),
+        (Mode::Tunnel, _) => false,
+    }
+}
+
+/// The packet inside.
+fn inner(mode: Mode, packet: &Packet, outer: &[u8], dst: &mut [u8]) -> Result<Inner, DropReason> {
     let at = packet.dst as usize;
     let plain_len = packet.esp_len as usize - esp::PREFIX_LEN - esp::ICV_LEN;
     let plain = &mut dst[at..at + plain_len];
@@ -264,5 +316,12 @@ fn inner(
             start
         }
     };
-    Ok((start, at + trailer.payload_len, next_header))
+    Ok(Inner {
+        frame: packet.frame,
+        l3: packet.l3,
+        next_header,
+        start: start as u32,
+        end: (at + trailer.payload_len) as u32,
+        esp_len: packet.esp_len,
+    })
 }

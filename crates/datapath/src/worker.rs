@@ -25,7 +25,7 @@ use crate::events::{Event, Events};
 use crate::flight::Flights;
 use crate::inbound::OpenDraft;
 use crate::member::Member;
-use crate::opened::Opened;
+use crate::opened::Inner;
 use crate::sa::Sas;
 use crate::spares::Spares;
 use crate::team::Team;
@@ -102,7 +102,7 @@ pub struct Worker {
     turn: Vec<u32>,
     pub(crate) draft: Draft,
     pub(crate) opening: OpenDraft,
-    pub(crate) opened: Opened,
+    pub(crate) opened: Vec<Inner>,
     pub(crate) spares: Spares,
 }
 
@@ -133,7 +133,7 @@ impl Worker {
             turn: Vec::new(),
             draft: Draft::default(),
             opening: OpenDraft::default(),
-            opened: Opened::default(),
+            opened: Vec::new(),
             spares: Spares::default(),
         }
     }

@@ -7,16 +7,21 @@
 //!
 //! Packets of one flow leave in the order in which they came; of different flows, they may not.
 
+mod candidate;
+mod flow;
+mod likeness;
+
 use smallvec::SmallVec;
-use zerocopy::FromBytes;
 
 use crate::body::{Body, Slice};
-use crate::checksum::Sum;
 use crate::flow::FlowKey;
 use crate::frame::TxFrame;
-use crate::header::{Ethernet, Ipv4, Ipv6, Tcp, protocol};
-use crate::parse::{Fragment, Net, Parsed};
-use crate::vnet_hdr::{DATA_VALID, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, VnetHdr};
+use crate::header::{Ethernet, protocol};
+use crate::parse::{Fragment, Parsed};
+use crate::vnet_hdr::{DATA_VALID, VnetHdr};
+
+use candidate::Candidate;
+use flow::{Facts, Flow};
 
 /// Segments in one frame at most: what 64 KiB hold of segments of 1 KiB.
 pub const MAX_SEGMENTS: usize = 64;
@@ -60,20 +65,18 @@ impl Coalescer {
             return;
         }
         let key = FlowKey::of(parsed);
-        let end = parsed.end as usize;
-        let Some(candidate) = Candidate::of(packet.bytes(), parsed, end) else {
-            self.finish_related(&key, parsed.fragment, out);
-            out.push(alone(eth, packet, 0));
-            return;
-        };
         if let Some(at) = self.flows.iter().position(|flow| flow.key == key) {
-            if self.flows[at].continues(eth, &candidate, self.max_bytes) {
-                let facts = candidate.facts;
-                self.extend(at, packet, facts, out);
+            if let Some(facts) = self.flows[at].next(eth, packet.bytes(), self.max_bytes) {
+                self.join(at, packet, facts, out);
                 return;
             }
             out.push(self.flows.remove(at).finish());
         }
+        let Some(candidate) = Candidate::of(packet.bytes(), parsed) else {
+            self.finish_related(&key, parsed.fragment, out);
+            out.push(alone(eth, packet, 0));
+            return;
+        };
         if candidate.facts.ends() {
             out.push(alone(eth, packet, DATA_VALID));
             return;
@@ -86,34 +89,29 @@ impl Coalescer {
         self.flows.push(flow);
     }
 
-    /// As [`Coalescer::push`], where addresses, ports and the kinds of headers are those of the
-    /// packet that was pushed last, and `parsed` is of one of those before; the end of `packet` is
-    /// its own.
+    /// Takes a packet, of which nothing is known but that it begins with an IP header, where it is the
+    /// next of the flow that took the last one, and answers its length. `None`: it may be anything;
+    /// it was not taken, and is to be parsed and pushed.
+    ///
+    /// What it answers a length for has the addresses, ports and protocol of the packet before: a policy
+    /// says the same to both.
+    #[inline]
     pub fn push_next(
         &mut self,
         eth: &[u8; Ethernet::LEN],
         packet: Slice<'_>,
-        parsed: &Parsed,
         out: &mut Vec<TxFrame>,
-    ) {
-        let end = packet.len();
-        if let Some(at) = self.last
-            && let Some(candidate) = Candidate::of(packet.bytes(), parsed, end)
-            && self.flows[at].continues(eth, &candidate, self.max_bytes)
-        {
-            let facts = candidate.facts;
-            self.extend(at, packet, facts, out);
-            return;
-        }
-        let end = end as u32;
-        self.push(eth, packet, &Parsed { end, ..*parsed }, out);
+    ) -> Option<u32> {
+        let at = self.last?;
+        let facts = self.flows[at].next(eth, packet.bytes(), self.max_bytes)?;
+        self.join(at, packet, facts, out);
+        Some(facts.end() as u32)
     }
 
-    /// Joins a packet to a flow that it continues.
-    fn extend(&mut self, at: usize, packet: Slice<'_>, facts: Facts, out: &mut Vec<TxFrame>) {
-        let flow = &mut self.flows[at];
-        let complete = facts.ends() || facts.len < flow.size;
-        flow.extend(packet, facts);
+    /// Joins a packet to a flow whose next it is.
+    #[inline]
+    fn join(&mut self, at: usize, packet: Slice<'_>, facts: Facts, out: &mut Vec<TxFrame>) {
+        let complete = self.flows[at].join(packet, facts);
         self.last = (!complete).then_some(at);
         if complete {
             out.push(self.flows.remove(at).finish());
@@ -123,10 +121,7 @@ impl Coalescer {
     /// Packets that are open.
     #[must_use]
     pub fn packets(&self) -> usize {
-        self.flows
-            .iter()
-            .map(|flow| flow.body.pieces().max(1))
-            .sum()
+        self.flows.iter().map(Flow::packets).sum()
     }
 
     /// Ends the batch: all that is open goes to `out`, the oldest flow first.
@@ -157,245 +152,4 @@ fn alone(eth: &[u8], packet: Slice<'_>, flags: u8) -> TxFrame {
         head: SmallVec::from_slice(eth),
         body: Body::from(packet),
     }
-}
-
-/// A packet that could be part of a joined one, and what is asked of it.
-struct Candidate<'a> {
-    network: &'a [u8],
-    tcp: &'a Tcp,
-    options: &'a [u8],
-    facts: Facts,
-}
-
-/// What a flow takes over from a segment.
-#[derive(Clone, Copy)]
-struct Facts {
-    /// Bytes of headers, and of payload.
-    header: usize,
-    len: usize,
-    /// Identification of an IPv4 packet; zero of an IPv6 packet, which has none.
-    id: u16,
-    /// FIN and PSH.
-    flags: u8,
-}
-
-impl Facts {
-    /// Nothing is joined behind FIN or PSH.
-    const fn ends(self) -> bool {
-        self.flags != 0
-    }
-
-    /// The payload in `packet`, of which these are the facts.
-    fn payload(self, packet: Slice<'_>) -> Slice<'_> {
-        let start = packet.start + self.header as u32;
-        Slice {
-            start,
-            end: start + self.len as u32,
-            ..packet
-        }
-    }
-}
-
-impl<'a> Candidate<'a> {
-    /// TCP data with ACK and at most ECE, PSH and FIN, no IPv4 options, no extension headers, and
-    /// right checksums. It ends at `end`, whatever `parsed` says.
-    fn of(bytes: &'a [u8], parsed: &Parsed, end: usize) -> Option<Self> {
-        let l4 = usize::from(parsed.l4);
-        let plain = match parsed.net {
-            Net::Ipv4 => l4 == Ipv4::LEN,
-            Net::Ipv6 => l4 == Ipv6::LEN,
-            Net::Arp | Net::Encapsulated(_) | Net::Other(_) => false,
-        };
-        let header = parsed.payload as usize;
-        if !plain
-            || parsed.protocol != protocol::TCP
-            || parsed.fragment != Fragment::Whole
-            || header == end
-        {
-            return None;
-        }
-        let segment = bytes.get(l4..end)?;
-        let (tcp, _) = Tcp::ref_from_prefix(segment).ok()?;
-        let others = Tcp::SYN | Tcp::RST | Tcp::URG | Tcp::CWR;
-        if tcp.flags & (Tcp::ACK | others) != Tcp::ACK {
-            return None;
-        }
-        if parsed.net == Net::Ipv4 && !parsed.header_checksum_ok(bytes) {
-            return None;
-        }
-        let sum = Sum::default()
-            .pseudo(parsed.src, parsed.dst, protocol::TCP, segment.len() as u32)
-            .add(segment);
-        if sum.finish() != 0 {
-            return None;
-        }
-        let network = &bytes[..l4];
-        Some(Self {
-            network,
-            tcp,
-            options: &bytes[l4 + Tcp::LEN..header],
-            facts: Facts {
-                header,
-                len: end - header,
-                id: Ipv4::ref_from_bytes(network).map_or(0, |ip| ip.id.get()),
-                flags: tcp.flags & (Tcp::PSH | Tcp::FIN),
-            },
-        })
-    }
-}
-
-/// A frame in the making.
-#[derive(Debug)]
-struct Flow {
-    key: FlowKey,
-    /// Ethernet header, and layer 3 and 4 headers of the first segment.
-    head: SmallVec<[u8; 128]>,
-    /// Length of the layer 3 header.
-    l3_len: usize,
-    /// The payload of each segment.
-    body: Body,
-    /// Payload bytes of every segment but the last, and of all together.
-    size: usize,
-    payload: usize,
-    next_seq: u32,
-    next_id: u16,
-    /// FIN and PSH of the last segment.
-    flags: u8,
-}
-
-impl Flow {
-    fn new(
-        eth: &[u8; Ethernet::LEN],
-        key: FlowKey,
-        candidate: &Candidate<'_>,
-        first: Slice<'_>,
-    ) -> Self {
-        let mut head = SmallVec::from_slice(eth);
-        head.extend_from_slice(&first.bytes()[..candidate.facts.header]);
-        Self {
-            key,
-            head,
-            l3_len: candidate.network.len(),
-            body: Body::from(candidate.facts.payload(first)),
-            size: candidate.facts.len,
-            payload: candidate.facts.len,
-            next_seq: candidate
-                .tcp
-                .seq
-                .get()
-                .wrapping_add(candidate.facts.len as u32),
-            next_id: candidate.facts.id.wrapping_add(1),
-            flags: 0,
-        }
-    }
-
-    /// Whether this segment is the next, and like the ones before in all but number, length,
-    /// identification, checksum, FIN and PSH.
-    fn continues(
-        &self,
-        eth: &[u8; Ethernet::LEN],
-        candidate: &Candidate<'_>,
-        max_bytes: usize,
-    ) -> bool {
-        let (first_eth, headers) = self.head.split_at(Ethernet::LEN);
-        let (network, transport) = headers.split_at(self.l3_len);
-        let Ok((first, options)) = Tcp::ref_from_prefix(transport) else {
-            return false;
-        };
-        let (tcp, len) = (candidate.tcp, candidate.facts.len);
-        tcp.seq.get() == self.next_seq
-            && len <= self.size
-            && self.body.pieces() < MAX_SEGMENTS
-            && headers.len() + self.payload + len <= max_bytes
-            && first_eth == eth
-            && tcp.ack == first.ack
-            && tcp.offset == first.offset
-            && (tcp.flags ^ first.flags) & !(Tcp::PSH | Tcp::FIN) == 0
-            && tcp.window == first.window
-            && tcp.urgent == first.urgent
-            && candidate.options == options
-            && self.same_network(network, candidate)
-    }
-
-    /// Whether an IP header says the same as the first one's.
-    fn same_network(&self, first: &[u8], candidate: &Candidate<'_>) -> bool {
-        let next = candidate.network;
-        if let (Ok(first), Ok(next)) = (Ipv4::ref_from_bytes(first), Ipv4::ref_from_bytes(next)) {
-            // The identification counts up, as it will when the joined packet is cut, or is
-            // zero in all: it means nothing where DF is set (RFC 6864 section 4.1).
-            let unused =
-                next.fragment.get() & Ipv4::DF != 0 && first.id.get() == 0 && next.id.get() == 0;
-            return next.tos == first.tos
-                && next.fragment == first.fragment
-                && next.ttl == first.ttl
-                && (next.id.get() == self.next_id || unused);
-        }
-        match (Ipv6::ref_from_bytes(first), Ipv6::ref_from_bytes(next)) {
-            (Ok(first), Ok(next)) => {
-                next.version_class_flow == first.version_class_flow
-                    && next.hop_limit == first.hop_limit
-            }
-            _ => false,
-        }
-    }
-
-    fn extend(&mut self, packet: Slice<'_>, facts: Facts) {
-        self.body.push(facts.payload(packet));
-        self.payload += facts.len;
-        self.next_seq = self.next_seq.wrapping_add(facts.len as u32);
-        self.next_id = facts.id.wrapping_add(1);
-        self.flags |= facts.flags;
-    }
-
-    /// The frame: the first packet as it came, or headers for all of them.
-    fn finish(mut self) -> TxFrame {
-        let (eth, headers) = self.head.split_at_mut(Ethernet::LEN);
-        if self.body.pieces() == 1
-            && let Some(payload) = self.body.first()
-        {
-            // As it came: its headers stand before its payload.
-            let start = payload.start - headers.len() as u32;
-            return alone(eth, Slice { start, ..payload }, DATA_VALID);
-        }
-        let total = headers.len() + self.payload;
-        let (network, transport) = headers.split_at_mut(self.l3_len);
-        let gso_type = join_network(network, total);
-        if let Ok((tcp, _)) = Tcp::mut_from_prefix(transport) {
-            tcp.flags |= self.flags;
-            let (src, dst) = (self.key.src, self.key.dst);
-            let len = (total - self.l3_len) as u32;
-            let pseudo = Sum::default().pseudo(src, dst, protocol::TCP, len);
-            tcp.checksum.set(pseudo.partial());
-        }
-        TxFrame {
-            vnet: VnetHdr {
-                flags: NEEDS_CSUM,
-                gso_type,
-                hdr_len: self.head.len() as u16,
-                gso_size: self.size as u16,
-                csum_start: (Ethernet::LEN + self.l3_len) as u16,
-                csum_offset: Tcp::CHECKSUM as u16,
-            },
-            head: self.head,
-            body: self.body,
-        }
-    }
-}
-
-/// Writes the length of the joined packet, and IPv4's checksum, into its IP header; what is
-/// to be cut again, in the words of the virtio-net header.
-fn join_network(header: &mut [u8], total: usize) -> u8 {
-    if let Ok(ip) = Ipv6::mut_from_bytes(header) {
-        ip.payload_len.set((total - Ipv6::LEN) as u16);
-        return GSO_TCPV6;
-    }
-    if let Ok(ip) = Ipv4::mut_from_bytes(header) {
-        ip.total_len.set(total as u16);
-        ip.checksum.set(0);
-    }
-    let sum = Sum::default().add(header).finish();
-    if let Ok(ip) = Ipv4::mut_from_bytes(header) {
-        ip.checksum.set(sum);
-    }
-    GSO_TCPV4
 }

@@ -181,37 +181,6 @@ pub fn parse_packet(packet: &[u8]) -> Result<Parsed, ParseError> {
     }
 }
 
-impl Parsed {
-    /// The `end` that [`parse_packet`] finds in `bytes`, where all else is as in this, which it made
-    /// of `before`: segments of one TCP flow, whose headers need not be read again. None: it may be
-    /// anything, and is to be parsed.
-    #[must_use]
-    pub fn end_of_next(&self, before: &[u8], bytes: &[u8]) -> Option<u32> {
-        if self.l3 != 0 || self.protocol != protocol::TCP || self.fragment != Fragment::Whole {
-            return None;
-        }
-        let (l4, payload) = (usize::from(self.l4), self.payload as usize);
-        let (before, headers) = (before.get(..payload)?, bytes.get(..payload)?);
-        let same = |from: usize, to: usize| before[from..to] == headers[from..to];
-        // Version, traffic class, flags, protocol, addresses and ports; not lengths,
-        // identification and checksum.
-        let (same_network, end) = match (self.net, l4) {
-            (Net::Ipv4, Ipv4::LEN) => {
-                let total = u16::from_be_bytes([headers[2], headers[3]]);
-                (same(0, 2) && same(6, 10) && same(12, l4), total.into())
-            }
-            (Net::Ipv6, Ipv6::LEN) => {
-                let len = u16::from_be_bytes([headers[4], headers[5]]);
-                (same(0, 4) && same(6, l4), Ipv6::LEN + usize::from(len))
-            }
-            _ => return None,
-        };
-        let same_transport = same(l4, l4 + 4) && same(l4 + Tcp::OFFSET, l4 + Tcp::OFFSET + 1);
-        let fits = (payload..=bytes.len()).contains(&end);
-        (same_network && same_transport && fits).then_some(end as u32)
-    }
-}
-
 /// What is not IP: `rest` is what stands behind the EtherType.
 fn kind(ethertype: u16, rest: &[u8]) -> Net {
     let hides = |inner: u16| {

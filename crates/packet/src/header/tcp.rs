@@ -32,8 +32,6 @@ pub struct Tcp {
 impl Tcp {
     /// Bytes on the wire without options.
     pub const LEN: usize = size_must_be::<Self>(20);
-    /// Where the byte with the header's length stands.
-    pub const OFFSET: usize = core::mem::offset_of!(Self, offset);
     /// Offset of the checksum: `csum_offset` of a virtio-net header.
     pub const CHECKSUM: usize = core::mem::offset_of!(Self, checksum);
 

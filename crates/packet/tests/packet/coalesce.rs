@@ -2,12 +2,12 @@
 //! never sent.
 
 use esprit_packet::coalesce::{Coalescer, MAX_FLOWS, MAX_SEGMENTS};
-use esprit_packet::parse::parse_packet;
+use esprit_packet::parse::{Parsed, parse_packet};
 use esprit_packet::vnet_hdr::{DATA_VALID, NEEDS_CSUM};
 use esprit_packet::{Pool, Slice, TxFrame, VnetHdr};
 use proptest::prelude::*;
 
-use crate::build::{ACK, CWR, FIN, PSH, RST, SYN, Spec, URG, any_spec};
+use crate::build::{ACK, CWR, ECE, FIN, PSH, RST, SYN, Spec, URG, any_spec};
 
 /// Joins packets as one batch: all lie in buffers of one pool, behind bytes of others.
 fn join(packets: &[Vec<u8>]) -> Vec<TxFrame> {
@@ -45,7 +45,10 @@ fn push(
         start: 5,
         end: 5 + packet.len() as u32,
     };
-    coalescer.push(eth, slice, &parse_packet(packet).unwrap(), out);
+    match coalescer.push_next(eth, slice, out) {
+        Some(len) => assert_eq!(len as usize, packet.len()),
+        None => coalescer.push(eth, slice, &parse_packet(packet).unwrap(), out),
+    }
 }
 
 fn ethernet(packet: &[u8]) -> [u8; 14] {
@@ -164,6 +167,48 @@ proptest! {
         let found = joined.iter().find(|frame| frame.to_vec()[14..] == sent[which][..]);
         // Its receiver sees the damage, and nobody says that it was looked for and not found.
         prop_assert_eq!(found.map(|frame| frame.vnet), Some(VnetHdr::default()));
+    }
+}
+
+proptest! {
+    /// Policies have judged the packet before: what is taken unread differs from it in nothing that
+    /// they see.
+    #[test]
+    fn what_is_taken_unread_is_what_the_packet_before_was(
+        spec in any_spec(1..200),
+        shorter in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..2),
+        cut in 0..30_usize,
+    ) {
+        let before = spec.packet();
+        let mut next = spec.clone();
+        next.seq = spec.seq.wrapping_add(spec.payload.len() as u32);
+        next.id = spec.id.wrapping_add(1);
+        next.payload.truncate(shorter.index(spec.payload.len()) + 1);
+        let mut next = next.packet();
+        let untouched = changes.is_empty() && cut == 0;
+        for (at, byte) in changes {
+            let at = at.index(next.len().min(80));
+            next[at] = byte;
+        }
+        next.truncate(next.len() - cut.min(next.len()));
+
+        let pool = Pool::new(2, 2);
+        let mut coalescer = Coalescer::new(65_535);
+        let mut out = Vec::new();
+        let eth = ethernet(&before);
+        push(&mut coalescer, &pool, &eth, &before, &mut out);
+        let mut buf = pool.get(next.len()).unwrap();
+        buf.append(&next);
+        let taken = coalescer.push_next(&eth, Slice::whole(&buf.share()), &mut out);
+        let parsed = parse_packet(&before).unwrap();
+        if let Some(end) = taken {
+            prop_assert_eq!(parse_packet(&next), Ok(Parsed { end, ..parsed }));
+        }
+        let joins = spec.tcp && !spec.options && spec.flags & !(ACK | ECE) == 0 && spec.flags & ACK != 0;
+        if untouched {
+            prop_assert_eq!(taken.is_some(), joins);
+        }
     }
 }
 

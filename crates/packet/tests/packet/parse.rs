@@ -71,42 +71,6 @@ proptest! {
         prop_assert_eq!((inner.ports, inner.ethertype), (parsed.ports, parsed.ethertype));
     }
 
-    /// What is taken over from the packet before is what parsing would have found.
-    #[test]
-    fn the_next_of_a_flow_is_parsed_the_same_from_the_one_before(
-        spec in any_spec(0..200),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
-        cut in any::<prop::sample::Index>(),
-    ) {
-        let before = spec.packet();
-        let parsed = parse_packet(&before).unwrap();
-        let mut next = before.clone();
-        for (at, byte) in changes {
-            let at = at.index(next.len().min(80));
-            next[at] = byte;
-        }
-        next.truncate(cut.index(next.len() + 1));
-        if let Some(end) = parsed.end_of_next(&before, &next) {
-            prop_assert_eq!(parse_packet(&next), Ok(Parsed { end, ..parsed }));
-        }
-    }
-
-    #[test]
-    fn only_lengths_and_numbers_differ_between_packets_of_a_flow(
-        spec in any_spec(1..200), shorter in any::<prop::sample::Index>(),
-    ) {
-        let before = spec.packet();
-        let parsed = parse_packet(&before).unwrap();
-        let mut next = spec.clone();
-        next.payload.truncate(shorter.index(next.payload.len()));
-        next.seq = next.seq.wrapping_add(1400);
-        let next = next.packet();
-        let simple = !spec.options && spec.tcp;
-        let end = parsed.end_of_next(&before, &next);
-        let taken = end.map(|end| Parsed { end, ..parsed });
-        prop_assert_eq!(taken, simple.then(|| parse_packet(&next).unwrap()));
-    }
-
     /// Packets that are nearly right reach further into the parser than noise does.
     #[test]
     fn nothing_panics_and_what_parses_is_proved(
