@@ -3,7 +3,8 @@
 use core::arch::x86_64::*;
 
 use crate::gcm::ghash::{self, Products};
-use crate::gcm::key::{Key, PAIRS, Wide};
+use crate::gcm::key::{Key, Wide};
+use crate::gcm::short::{load_part, store_part};
 use crate::key::{ICV_LEN, NONCE_LEN};
 
 /// Registers of two blocks that are encrypted side by side: eight keep a unit with a latency of
@@ -19,8 +20,8 @@ pub(super) struct Run<'a, const KEYS: usize, const SEAL: bool> {
     /// The counters of the next two blocks, byte-reversed.
     counters: __m256i,
     hash: __m128i,
-    /// What the ICV is masked with: the first counter block, encrypted.
-    mask: __m128i,
+    /// The first counter block: encrypted, it masks the ICV.
+    first: __m128i,
     /// Ciphertext of the last turn, which is yet to be hashed; null: none. When opening it
     /// stands there beforehand and is hashed in its own turn.
     behind: *const u8,
@@ -66,65 +67,6 @@ fn block(part: &[u8]) -> __m128i {
     }
 }
 
-/// The `len` bytes at `src`, 1 to 15, with zeroes behind them; by words that overlap, so that nothing
-/// is gathered in memory.
-///
-/// # Safety
-/// They can be read.
-#[inline]
-unsafe fn load_part(src: *const u8, len: usize) -> u128 {
-    // SAFETY: each word lies within the `len` bytes.
-    unsafe {
-        let (first, last, from) = match len {
-            8.. => (
-                u128::from(src.cast::<u64>().read_unaligned()),
-                u128::from(src.add(len - 8).cast::<u64>().read_unaligned()),
-                len - 8,
-            ),
-            4.. => (
-                u128::from(src.cast::<u32>().read_unaligned()),
-                u128::from(src.add(len - 4).cast::<u32>().read_unaligned()),
-                len - 4,
-            ),
-            _ => (
-                u128::from(*src) | u128::from(*src.add(len / 2)) << (8 * (len / 2)),
-                u128::from(*src.add(len - 1)),
-                len - 1,
-            ),
-        };
-        // Where they overlap both say the same.
-        first | last << (8 * from)
-    }
-}
-
-/// Writes the first `len` bytes of `bytes`, 1 to 15, to `dst`.
-///
-/// # Safety
-/// They can be written.
-#[inline]
-unsafe fn store_part(dst: *mut u8, len: usize, bytes: u128) {
-    // SAFETY: each word lies within the `len` bytes.
-    unsafe {
-        match len {
-            8.. => {
-                dst.cast::<u64>().write_unaligned(bytes as u64);
-                let last = (bytes >> (8 * (len - 8))) as u64;
-                dst.add(len - 8).cast::<u64>().write_unaligned(last);
-            }
-            4.. => {
-                dst.cast::<u32>().write_unaligned(bytes as u32);
-                let last = (bytes >> (8 * (len - 4))) as u32;
-                dst.add(len - 4).cast::<u32>().write_unaligned(last);
-            }
-            _ => {
-                for (n, byte) in bytes.to_le_bytes()[..len].iter().enumerate() {
-                    *dst.add(n) = *byte;
-                }
-            }
-        }
-    }
-}
-
 impl<'a, const KEYS: usize, const SEAL: bool> Run<'a, KEYS, SEAL> {
     /// A message with its nonce and what is authenticated beside it.
     #[inline]
@@ -133,7 +75,7 @@ impl<'a, const KEYS: usize, const SEAL: bool> Run<'a, KEYS, SEAL> {
         // Behind the nonce the counter, which begins at one.
         let first = _mm_or_si128(block(nonce), _mm_set_epi32(1 << 24, 0, 0, 0));
         let counter = _mm256_broadcastsi128_si256(_mm_shuffle_epi8(first, ghash::reversal()));
-        let h = _mm256_extracti128_si256(key.power[0].load(), 1);
+        let h = key.power.one();
         let mut hash = _mm_setzero_si128();
         for part in aad.chunks(16) {
             let block = _mm_shuffle_epi8(block(part), ghash::reversal());
@@ -141,7 +83,7 @@ impl<'a, const KEYS: usize, const SEAL: bool> Run<'a, KEYS, SEAL> {
         }
         Self {
             counters: _mm256_add_epi32(counter, _mm256_set_epi32(0, 0, 0, 2, 0, 0, 0, 1)),
-            mask: key.block(first),
+            first,
             key,
             hash,
             behind: core::ptr::null(),
@@ -219,9 +161,16 @@ impl<'a, const KEYS: usize, const SEAL: bool> Run<'a, KEYS, SEAL> {
         if nth == 0 {
             blocks = _mm256_xor_si256(blocks, lane(self.hash, false));
         }
-        let power = ABREAST - 1 - nth;
-        let (power, cross) = (&self.key.power[power], &self.key.cross[power]);
-        products.add(blocks, power.load(), cross.load());
+        self.multiply(blocks, 2 * (ABREAST - nth), products);
+    }
+
+    /// Adds two blocks, the first of them times the hash's key to the power of `power`, the second times
+    /// that to the one below.
+    #[inline]
+    #[target_feature(enable = "avx2,vpclmulqdq")]
+    fn multiply(&self, blocks: __m256i, power: usize, products: &mut Products) {
+        let (powers, cross) = (self.key.power.pair(power), self.key.cross.pair(power));
+        products.add(blocks, powers, cross);
     }
 
     /// `len` bytes from `src` to `dst`, whole chunks.
@@ -272,80 +221,113 @@ impl<'a, const KEYS: usize, const SEAL: bool> Run<'a, KEYS, SEAL> {
         dst: *mut u8,
         len: usize,
     ) -> [u8; ICV_LEN] {
-        let stream = self.stream(len);
-        let blocks = len.div_ceil(16) + 1;
-        let pairs = blocks.div_ceil(2);
-        // Ciphertext with zeroes behind it, and before it where the blocks are odd in number: so
-        // the block of lengths is the high lane of the last pair.
-        let odd = blocks % 2 == 1;
-        let mut hashed = [Wide::ZERO; PAIRS];
-        // SAFETY: of the 32 * PAIRS bytes, 16 + len are used at most; `src` and `dst` have `len`.
-        unsafe {
-            let stream = stream.as_ptr().cast::<u8>();
-            let hashed = hashed.as_mut_ptr().cast::<u8>().add(16 * usize::from(odd));
-            let mut at = 0;
-            while at + 16 <= len {
-                let text = _mm_loadu_si128(src.add(at).cast());
-                let out = _mm_xor_si128(text, _mm_load_si128(stream.add(at).cast()));
-                _mm_storeu_si128(dst.add(at).cast(), out);
-                _mm_store_si128(hashed.add(at).cast(), if SEAL { out } else { text });
-                at += 16;
-            }
-            if at < len {
-                let text = load_part(src.add(at), len - at);
-                let stream = stream.add(at).cast::<u128>().read();
-                let out = (text ^ stream) & (u128::MAX >> (8 * (16 - (len - at))));
-                store_part(dst.add(at), len - at, out);
-                let last = if SEAL { out } else { text };
-                let halves = ((last >> 64) as u64, last as u64);
-                let last = _mm_set_epi64x(halves.0.cast_signed(), halves.1.cast_signed());
-                _mm_store_si128(hashed.add(at).cast(), last);
-            }
-        }
+        let (stream, mask) = self.stream(len);
         self.text += len;
         let bits = |bytes: usize| (bytes as u64 * 8).cast_signed();
         let lengths = _mm_set_epi64x(bits(self.aad), bits(self.text));
+        // Of all blocks that are left, that of the lengths is the last: times the key itself.
+        let mut power = len.div_ceil(16) + 1;
+        // What was hashed before belongs to the first of them.
+        let mut before = lane(self.hash, len == 0);
         let mut products = Products::none();
-        for (n, pair) in hashed[..pairs].iter().enumerate() {
-            // By halves, as they were stored: what spans two stores waits until both are done.
-            let mut blocks = _mm256_shuffle_epi8(pair.load_halves(), reversal());
-            if n == 0 {
-                blocks = _mm256_xor_si256(blocks, lane(self.hash, odd));
-            }
-            if n + 1 == pairs {
-                blocks = _mm256_xor_si256(blocks, lane(lengths, true));
-            }
-            let power = pairs - 1 - n;
-            let (power, cross) = (&self.key.power[power], &self.key.cross[power]);
-            products.add(blocks, power.load(), cross.load());
+        let (pairs, rest) = (&stream[..len / 32], &stream[len / 32]);
+        let mut at = 0;
+        for pair in pairs {
+            // SAFETY: 32 bytes within `len`.
+            let hashed = unsafe {
+                let text = _mm256_loadu_si256(src.add(at).cast());
+                let out = _mm256_xor_si256(text, pair.load());
+                _mm256_storeu_si256(dst.add(at).cast(), out);
+                if SEAL { out } else { text }
+            };
+            let blocks = _mm256_xor_si256(_mm256_shuffle_epi8(hashed, reversal()), before);
+            before = _mm256_setzero_si256();
+            self.multiply(blocks, power, &mut products);
+            power -= 2;
+            at += 32;
         }
+        let (stream, next) = rest.halves();
+        let left = len - at;
+        // SAFETY: what is left lies at `at`, and is shorter than two blocks.
+        let last = unsafe {
+            let (src, dst) = (src.add(at), dst.add(at));
+            if left > 16 {
+                let first = Self::block(src, dst, 16, stream);
+                let second = Self::block(src.add(16), dst.add(16), left - 16, next);
+                let blocks = _mm256_xor_si256(_mm256_set_m128i(second, first), before);
+                before = _mm256_setzero_si256();
+                self.multiply(blocks, 3, &mut products);
+                _mm_setzero_si128()
+            } else {
+                Self::block(src, dst, left, stream)
+            }
+        };
+        let blocks = _mm256_xor_si256(_mm256_set_m128i(lengths, last), before);
+        self.multiply(blocks, 2, &mut products);
         let tag = _mm_shuffle_epi8(products.reduce(), ghash::reversal());
-        let tag = _mm_xor_si128(tag, self.mask);
+        let tag = _mm_xor_si128(tag, mask);
         let mut icv = [0; ICV_LEN];
         // SAFETY: 16 bytes.
         unsafe { _mm_storeu_si128(icv.as_mut_ptr().cast(), tag) };
         icv
     }
 
-    /// What the next `len` bytes, fewer than [`CHUNK`], are to be added to. What was written last is
-    /// hashed meanwhile, where that is yet to be done.
+    /// Up to 16 bytes on their way; answers the block that is hashed, zero for none.
+    ///
+    /// # Safety
+    /// `src` can be read and `dst` written for `len` bytes.
     #[inline]
-    #[target_feature(enable = "avx2,vaes,vpclmulqdq,aes,pclmulqdq")]
-    fn stream(&mut self, len: usize) -> [Wide; ABREAST] {
-        let mut stream = [Wide::ZERO; ABREAST];
-        // Half a chunk, or all of it: a register that nobody needs costs what one in use does.
-        match len.div_ceil(32) {
-            0 if !SEAL || self.behind.is_null() => {}
-            0..=4 => self.stream_of::<4>(&mut stream),
-            _ => self.stream_of::<ABREAST>(&mut stream),
-        }
-        stream
+    #[target_feature(enable = "avx2")]
+    unsafe fn block(src: *const u8, dst: *mut u8, len: usize, stream: __m128i) -> __m128i {
+        // SAFETY: `len` bytes each.
+        let hashed = unsafe {
+            match len {
+                0 => return _mm_setzero_si128(),
+                16 => {
+                    let text = _mm_loadu_si128(src.cast());
+                    let out = _mm_xor_si128(text, stream);
+                    _mm_storeu_si128(dst.cast(), out);
+                    if SEAL { out } else { text }
+                }
+                _ => {
+                    let text = load_part(src, len);
+                    let mut key = [0; 16];
+                    _mm_storeu_si128(key.as_mut_ptr().cast(), stream);
+                    let out = (text ^ u128::from_le_bytes(key)) & (u128::MAX >> (8 * (16 - len)));
+                    store_part(dst, len, out);
+                    let hashed = if SEAL { out } else { text };
+                    let (high, low) = ((hashed >> 64) as u64, hashed as u64);
+                    _mm_set_epi64x(high.cast_signed(), low.cast_signed())
+                }
+            }
+        };
+        _mm_shuffle_epi8(hashed, ghash::reversal())
     }
 
+    /// What the next `len` bytes, fewer than [`CHUNK`], are to be added to, and what masks the ICV. What
+    /// was written last is hashed meanwhile, where that is yet to be done.
     #[inline]
     #[target_feature(enable = "avx2,vaes,vpclmulqdq,aes,pclmulqdq")]
-    fn stream_of<const N: usize>(&mut self, stream: &mut [Wide; ABREAST]) {
+    fn stream(&mut self, len: usize) -> ([Wide; ABREAST], __m128i) {
+        let mut stream = [Wide::ZERO; ABREAST];
+        // A register that nobody needs costs what one in use does, and each case is code of its own.
+        let mask = match len.div_ceil(32) {
+            0 => self.stream_of::<1>(&mut stream),
+            1..=3 => self.stream_of::<4>(&mut stream),
+            4..=6 => self.stream_of::<7>(&mut stream),
+            _ => self.stream_of::<{ ABREAST + 1 }>(&mut stream),
+        };
+        (stream, mask)
+    }
+
+    /// The next blocks in all of `N` registers but the last, which encrypts what the ICV is masked with:
+    /// by itself that would take as long.
+    #[inline]
+    #[target_feature(enable = "avx2,vaes,vpclmulqdq,aes,pclmulqdq")]
+    fn stream_of<const N: usize>(&mut self, stream: &mut [Wide; ABREAST]) -> __m128i {
         let mut blocks = self.next::<N>();
+        let first = _mm256_castsi128_si256(self.first);
+        blocks[N - 1] = _mm256_xor_si256(first, self.key.round[0].load());
         if SEAL && !self.behind.is_null() {
             // SAFETY: the chunk that was written last.
             unsafe { self.rounds_and_hash(&mut blocks, self.behind) };
@@ -353,8 +335,10 @@ impl<'a, const KEYS: usize, const SEAL: bool> Run<'a, KEYS, SEAL> {
             self.rounds(&mut blocks);
         }
         let last = self.key.round[KEYS - 1].load();
-        for (place, block) in stream.iter_mut().zip(blocks) {
-            place.store(_mm256_aesenclast_epi128(block, last));
+        let blocks = blocks.map(|block| _mm256_aesenclast_epi128(block, last));
+        for (place, block) in stream.iter_mut().zip(&blocks[..N - 1]) {
+            place.store(*block);
         }
+        _mm256_castsi256_si128(blocks[N - 1])
     }
 }

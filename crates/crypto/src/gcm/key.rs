@@ -20,12 +20,13 @@ impl Wide {
         unsafe { _mm256_load_si256(core::ptr::from_ref(self).cast()) }
     }
 
+    /// Its two blocks.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn load_halves(&self) -> __m256i {
+    pub(super) fn halves(&self) -> (__m128i, __m128i) {
         let halves: *const __m128i = core::ptr::from_ref(self).cast();
         // SAFETY: twice 16 bytes, aligned to 16.
-        unsafe { _mm256_set_m128i(_mm_load_si128(halves.add(1)), _mm_load_si128(halves)) }
+        unsafe { (_mm_load_si128(halves), _mm_load_si128(halves.add(1))) }
     }
 
     #[inline]
@@ -36,18 +37,49 @@ impl Wide {
     }
 }
 
-/// Pairs of powers: those for a chunk, and one for the block of lengths behind the 255 bytes that
-/// may be left.
-pub(super) const PAIRS: usize = CHUNK / 32 + 1;
+/// Powers that are kept: as many as a chunk has blocks, and one for the block of lengths behind up to as
+/// many that are left; and one more, so that those of a chunk's pairs lie in one register each.
+const POWERS: usize = CHUNK / 16 + 2;
+
+/// Something for each power of the hash's key H, the highest first.
+#[repr(C, align(32))]
+#[derive(Clone, Copy)]
+pub(super) struct Powers([[u64; 2]; POWERS]);
+
+impl Powers {
+    /// That of H^`first` in the low lane, of the power below it in the high.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn pair(&self, first: usize) -> __m256i {
+        debug_assert!((2..=POWERS).contains(&first));
+        // SAFETY: of the powers from POWERS down to 1, two that follow each other.
+        unsafe { _mm256_loadu_si256(self.0.as_ptr().add(POWERS - first).cast()) }
+    }
+
+    /// That of H itself.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn one(&self) -> __m128i {
+        // SAFETY: the last of them.
+        unsafe { _mm_loadu_si128(self.0.as_ptr().add(POWERS - 1).cast()) }
+    }
+
+    /// Sets that of H^`power`.
+    #[target_feature(enable = "avx2")]
+    fn set(&mut self, power: usize, value: __m128i) {
+        // SAFETY: 16 bytes.
+        unsafe { _mm_storeu_si128((&raw mut self.0[POWERS - power]).cast(), value) };
+    }
+}
 
 /// A key with its `KEYS` round keys: 11 of AES-128, 15 of AES-256 (FIPS 197 section 5.2).
 pub(crate) struct Key<const KEYS: usize> {
     /// Each in both lanes.
     pub(super) round: [Wide; KEYS],
-    /// H^(2n+2) in the low lane and H^(2n+1) in the high, as [`ghash`] wants them.
-    pub(super) power: [Wide; PAIRS],
-    /// The sum of each power's halves, in its low half: for Karatsuba's middle product.
-    pub(super) cross: [Wide; PAIRS],
+    /// The powers themselves, as [`ghash`] wants them.
+    pub(super) power: Powers,
+    /// The sum of each one's halves, in its low half: for Karatsuba's middle product.
+    pub(super) cross: Powers,
 }
 
 impl<const KEYS: usize> Key<KEYS> {
@@ -82,18 +114,17 @@ impl<const KEYS: usize> Key<KEYS> {
 fn expand<const KEYS: usize>(bytes: &[u8]) -> Key<KEYS> {
     let mut key = Key {
         round: [Wide::ZERO; KEYS],
-        power: [Wide::ZERO; PAIRS],
-        cross: [Wide::ZERO; PAIRS],
+        power: Powers([[0; 2]; POWERS]),
+        cross: Powers([[0; 2]; POWERS]),
     };
     schedule(bytes, &mut key.round);
     let h = ghash::key(key.block(_mm_setzero_si128()));
-    let mut odd = h;
-    for (power, cross) in key.power.iter_mut().zip(&mut key.cross) {
-        let even = ghash::multiply(odd, h);
-        let both = _mm256_set_m128i(odd, even);
-        power.store(both);
-        cross.store(_mm256_xor_si256(both, _mm256_shuffle_epi32(both, 0x4e)));
-        odd = ghash::multiply(even, h);
+    let mut power = h;
+    for n in 1..=POWERS {
+        key.power.set(n, power);
+        let cross = _mm_xor_si128(power, _mm_shuffle_epi32(power, 0x4e));
+        key.cross.set(n, cross);
+        power = ghash::multiply(power, h);
     }
     key
 }
