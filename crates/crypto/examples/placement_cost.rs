@@ -85,7 +85,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let input = JobInput {
                 frames: smallvec::smallvec![frame.share()],
                 headers: Vec::new(),
-                ops: smallvec::smallvec![op],
+                ops: vec![op],
             };
             let request = Request {
                 team: 0,

@@ -87,7 +87,7 @@ pub struct JobInput {
     /// Bytes written for this job: prefixes, inner headers, trailers.
     pub headers: Vec<u8>,
     /// What to do, in the order of their output; [`MAX_OPS`] at most.
-    pub ops: SmallVec<[Op; 8]>,
+    pub ops: Vec<Op>,
 }
 
 /// How large a job is.
@@ -261,7 +261,7 @@ mod tests {
         JobInput {
             frames: smallvec::smallvec![buf.share()],
             headers: vec![0; 40],
-            ops: SmallVec::from_slice(ops),
+            ops: ops.to_vec(),
         }
     }
 

@@ -34,7 +34,7 @@ pub(crate) struct Draft {
     pub(crate) member: u32,
     pub(crate) frames: SmallVec<[SharedBuf; 4]>,
     pub(crate) headers: Vec<u8>,
-    pub(crate) ops: SmallVec<[Op; 8]>,
+    pub(crate) ops: Vec<Op>,
     pub(crate) meta: Sealing,
     pub(crate) dst: u32,
     pub(crate) segments: Vec<Segment>,

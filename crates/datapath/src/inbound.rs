@@ -59,7 +59,7 @@ pub(crate) struct Packet {
 /// What is known of a job while its packets are opened.
 #[derive(Debug, Default)]
 pub struct Opening {
-    pub(crate) packets: SmallVec<[Packet; 8]>,
+    pub(crate) packets: Vec<Packet>,
     pub(crate) input: Option<Arc<JobInput>>,
     /// The member that heard them.
     pub(crate) member: u32,
@@ -78,8 +78,8 @@ pub(crate) struct OpenDraft {
     sa: u32,
     member: u32,
     frames: SmallVec<[SharedBuf; 4]>,
-    ops: SmallVec<[Op; 8]>,
-    packets: SmallVec<[Packet; 8]>,
+    ops: Vec<Op>,
+    packets: Vec<Packet>,
     dst: u32,
     /// Packets that it is to hold, as the engines stand.
     limit: usize,

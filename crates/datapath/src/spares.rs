@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use esprit_crypto::JobInput;
-use smallvec::SmallVec;
 
 use crate::inbound::Packet;
 
@@ -16,7 +15,7 @@ const KEPT: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Spares {
     inputs: Vec<JobInput>,
-    packets: Vec<SmallVec<[Packet; 8]>>,
+    packets: Vec<Vec<Packet>>,
 }
 
 impl Spares {
@@ -26,7 +25,7 @@ impl Spares {
     }
 
     /// An empty list of packets to be opened.
-    pub(crate) fn packets(&mut self) -> SmallVec<[Packet; 8]> {
+    pub(crate) fn packets(&mut self) -> Vec<Packet> {
         self.packets.pop().unwrap_or_default()
     }
 
@@ -43,7 +42,7 @@ impl Spares {
     }
 
     /// As much of an opened job.
-    pub(crate) fn give(&mut self, input: Arc<JobInput>, mut packets: SmallVec<[Packet; 8]>) {
+    pub(crate) fn give(&mut self, input: Arc<JobInput>, mut packets: Vec<Packet>) {
         self.give_input(input);
         if self.packets.len() < KEPT {
             packets.clear();

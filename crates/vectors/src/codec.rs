@@ -294,7 +294,7 @@ fn input(frame: &[u8], headers: Vec<u8>) -> Result<JobInput, String> {
     Ok(JobInput {
         frames: smallvec![buf.share()],
         headers,
-        ops: SmallVec::new(),
+        ops: Vec::new(),
     })
 }
 

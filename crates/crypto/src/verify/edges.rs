@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use esprit_packet::buf::LARGE;
-use smallvec::SmallVec;
 
 use crate::job::{JobInput, MAX_OPS, Op};
 use crate::key::{AeadKey, Algorithm, Direction, ICV_LEN};
@@ -76,7 +75,7 @@ fn batch(
 /// Unlike packets, and between their outputs room that belongs to none.
 fn gaps(runner: &mut Runner<'_>, key: &Arc<AeadKey>, direction: Direction) -> Result<(), String> {
     let frame = runner.share(&pattern(2000, 12))?;
-    let mut ops = SmallVec::<[Op; 8]>::new();
+    let mut ops = Vec::new();
     let (mut from, mut dst) = (0, 3);
     for (number, len) in [40_u32, 0, 700, 1, 64].into_iter().enumerate() {
         let op = Op {

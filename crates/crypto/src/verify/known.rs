@@ -10,8 +10,6 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::engines::software;
 use crate::job::{JobInput, Op};
 use crate::key::{AeadKey, Algorithm, Direction, ICV_LEN};
@@ -319,7 +317,7 @@ fn check_long_aad(
 fn check_gather(runner: &mut Runner<'_>, key: &Arc<AeadKey>) -> Result<(), String> {
     let headers = pattern(16 + 40 + 5, 5);
     let frame = runner.share(&pattern(3000, 6))?;
-    let mut ops = SmallVec::<[Op; 8]>::new();
+    let mut ops = Vec::new();
     let mut dst = 0;
     for (number, len) in [1448_u32, 0, 1, 1448, 103].into_iter().enumerate() {
         let op = Op {

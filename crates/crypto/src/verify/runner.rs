@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use esprit_packet::{Pool as Buffers, SharedBuf, Time};
-use smallvec::SmallVec;
 
 use crate::engine::Engine;
 use crate::engines::software;
@@ -184,7 +183,7 @@ pub(crate) fn sealing(frame: SharedBuf, ops: usize, aad: &[u8], first: u64) -> J
     JobInput {
         frames: smallvec::smallvec![frame],
         headers: Vec::new(),
-        ops: (0..ops.min(MAX_OPS)).map(op).collect::<SmallVec<_>>(),
+        ops: (0..ops.min(MAX_OPS)).map(op).collect(),
     }
 }
 
