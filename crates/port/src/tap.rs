@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -220,15 +220,11 @@ impl Port for Tap {
         while received < max {
             // Without a landing place the frame is read all the same, into nothing: it would stay
             // in front of all others, and its descriptor readable for ever.
-            let mut none = [];
+            let mut none = [0; VnetHdr::LEN];
             if self.landing.is_none() {
-                self.landing = pool.get(LARGE);
-                if let Some(landing) = &mut self.landing {
-                    landing.set_len(LARGE);
-                }
+                self.landing = pool.get(LARGE).map(landing_place);
             }
             let landing = self.landing.as_mut().map_or(&mut none[..], Buf::data_mut);
-            let room = landing.len();
             let (vnet, len) = match read(&self.file, landing) {
                 Ok(frame) => frame,
                 Err(libc::EAGAIN) => break,
@@ -236,6 +232,7 @@ impl Port for Tap {
                 Err(libc::EBADFD | libc::ENODEV | libc::ENXIO) => return Err(PortError::Gone),
                 Err(errno) => return Err(PortError::Io(errno)),
             };
+            let room = landing.len() - VnetHdr::LEN;
             if room == 0 {
                 self.counters.rx_no_buffer += 1;
                 continue;
@@ -323,23 +320,19 @@ impl Tap {
     }
 }
 
-/// Reads a frame: its header, and its length in `landing`.
-fn read(file: &File, landing: &mut [u8]) -> Result<(VnetHdr, usize), i32> {
-    let mut header = [0; VnetHdr::LEN];
-    let pieces = [
-        libc::iovec {
-            iov_base: header.as_mut_ptr().cast(),
-            iov_len: header.len(),
-        },
-        libc::iovec {
-            iov_base: landing.as_mut_ptr().cast(),
-            iov_len: landing.len(),
-        },
-    ];
-    // SAFETY: both pieces are writable memory of the stated length throughout the call.
-    let read = unsafe { libc::readv(file.as_raw_fd(), pieces.as_ptr(), pieces.len() as i32) };
-    let len = sys::check(read)?;
-    Ok((VnetHdr::parse(&header), len.saturating_sub(VnetHdr::LEN)))
+/// A buffer with room for the largest frame, and before it for the virtio-net header.
+fn landing_place(mut buf: Buf) -> Buf {
+    buf.set_len(LARGE);
+    buf.push_front(VnetHdr::LEN);
+    buf
+}
+
+/// Reads a frame behind its virtio-net header; the header, and the frame's length.
+fn read(mut file: &File, landing: &mut [u8]) -> Result<(VnetHdr, usize), i32> {
+    let read = file.read(landing);
+    let len = read.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
+    let header = landing.first_chunk().ok_or(libc::EIO)?;
+    Ok((VnetHdr::parse(header), len.saturating_sub(VnetHdr::LEN)))
 }
 
 /// The frame of `len` bytes that lies in `landing`: a small one as a copy in a small buffer, a
@@ -349,12 +342,12 @@ fn take(landing: &mut Option<Buf>, len: usize, pool: &Pool) -> Option<Buf> {
     let place = landing.as_mut()?;
     if len <= SMALL {
         let mut buf = pool.get(len)?;
-        buf.append(&place.data()[..len]);
+        buf.append(&place.data()[VnetHdr::LEN..][..len]);
         return Some(buf);
     }
-    let mut fresh = pool.get(LARGE)?;
-    fresh.set_len(LARGE);
+    let fresh = landing_place(pool.get(LARGE)?);
     let mut buf = std::mem::replace(place, fresh);
+    buf.pop_front(VnetHdr::LEN);
     buf.set_len(len);
     Some(buf)
 }
