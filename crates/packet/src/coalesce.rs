@@ -11,17 +11,16 @@ mod candidate;
 mod flow;
 mod likeness;
 
-use smallvec::SmallVec;
-
-use crate::body::{Body, Slice};
+use crate::body::Slice;
 use crate::flow::FlowKey;
 use crate::frame::TxFrame;
 use crate::header::{Ethernet, protocol};
 use crate::parse::{Fragment, Parsed};
-use crate::vnet_hdr::{DATA_VALID, VnetHdr};
+use crate::vnet_hdr::DATA_VALID;
 
 use candidate::Candidate;
-use flow::{Facts, Flow};
+use flow::{Flow, alone};
+use likeness::Facts;
 
 /// Segments in one frame at most: what 64 KiB hold of segments of 1 KiB.
 pub const MAX_SEGMENTS: usize = 64;
@@ -139,17 +138,5 @@ impl Coalescer {
         }) {
             out.push(self.flows.remove(at).finish());
         }
-    }
-}
-
-/// A packet as it is.
-fn alone(eth: &[u8], packet: Slice<'_>, flags: u8) -> TxFrame {
-    TxFrame {
-        vnet: VnetHdr {
-            flags,
-            ..VnetHdr::default()
-        },
-        head: SmallVec::from_slice(eth),
-        body: Body::from(packet),
     }
 }

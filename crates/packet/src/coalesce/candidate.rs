@@ -2,8 +2,7 @@
 
 use zerocopy::FromBytes;
 
-use super::flow::Facts;
-use super::likeness::Likeness;
+use super::likeness::{Facts, Likeness};
 use crate::checksum::Sum;
 use crate::header::{Ipv4, Ipv6, Tcp, protocol};
 use crate::parse::{Fragment, Net, Parsed};

@@ -3,51 +3,15 @@
 use smallvec::SmallVec;
 use zerocopy::FromBytes;
 
+use super::MAX_SEGMENTS;
 use super::candidate::Candidate;
-use super::likeness::Likeness;
-use super::{MAX_SEGMENTS, alone};
+use super::likeness::{Facts, Likeness};
 use crate::body::{Body, Slice};
 use crate::checksum::Sum;
 use crate::flow::FlowKey;
 use crate::frame::TxFrame;
 use crate::header::{Ethernet, Ipv4, Ipv6, Tcp, protocol};
 use crate::vnet_hdr::{DATA_VALID, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, VnetHdr};
-
-/// What a segment says for itself.
-#[derive(Clone, Copy)]
-pub(super) struct Facts {
-    /// Bytes of headers, and of payload.
-    pub(super) header: usize,
-    pub(super) len: usize,
-    /// Sequence number.
-    pub(super) seq: u32,
-    /// Identification of an IPv4 packet; zero of an IPv6 packet, which has none.
-    pub(super) id: u16,
-    /// FIN and PSH.
-    pub(super) flags: u8,
-}
-
-impl Facts {
-    /// Nothing is joined behind FIN or PSH.
-    pub(super) const fn ends(self) -> bool {
-        self.flags != 0
-    }
-
-    /// Where the packet ends.
-    pub(super) const fn end(self) -> usize {
-        self.header + self.len
-    }
-
-    /// The payload in `packet`, of which these are the facts.
-    fn payload(self, packet: Slice<'_>) -> Slice<'_> {
-        let start = packet.start + self.header as u32;
-        Slice {
-            start,
-            end: start + self.len as u32,
-            ..packet
-        }
-    }
-}
 
 /// Segments of one flow, and what the next one has to be.
 #[derive(Debug)]
@@ -178,4 +142,16 @@ fn join_network(header: &mut [u8], total: usize) -> u8 {
         ip.checksum.set(sum);
     }
     GSO_TCPV4
+}
+
+/// A packet as it is.
+pub(super) fn alone(eth: &[u8], packet: Slice<'_>, flags: u8) -> TxFrame {
+    TxFrame {
+        vnet: VnetHdr {
+            flags,
+            ..VnetHdr::default()
+        },
+        head: SmallVec::from_slice(eth),
+        body: Body::from(packet),
+    }
 }

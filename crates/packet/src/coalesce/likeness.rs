@@ -2,12 +2,48 @@
 
 use zerocopy::FromBytes;
 
-use super::flow::Facts;
+use crate::body::Slice;
 use crate::checksum::Sum;
 use crate::header::{Ipv4, Ipv6, Tcp};
 
 /// Words of the longest headers: IPv6, and TCP with all its options.
 const WORDS: usize = (Ipv6::LEN + 60) / 8 + 1;
+
+/// What a segment says for itself.
+#[derive(Clone, Copy)]
+pub(super) struct Facts {
+    /// Bytes of headers, and of payload.
+    pub(super) header: usize,
+    pub(super) len: usize,
+    /// Sequence number.
+    pub(super) seq: u32,
+    /// Identification of an IPv4 packet; zero of an IPv6 packet, which has none.
+    pub(super) id: u16,
+    /// FIN and PSH.
+    pub(super) flags: u8,
+}
+
+impl Facts {
+    /// Nothing is joined behind FIN or PSH.
+    pub(super) const fn ends(self) -> bool {
+        self.flags != 0
+    }
+
+    /// Where the packet ends.
+    pub(super) const fn end(self) -> usize {
+        self.header + self.len
+    }
+
+    /// The payload in `packet`, of which these are the facts.
+    pub(super) fn payload(self, packet: Slice<'_>) -> Slice<'_> {
+        let start = packet.start + self.header as u32;
+        Slice {
+            start,
+            end: start + self.len as u32,
+            ..packet
+        }
+    }
+}
 
 /// Eight bytes that all have, where the mask is set.
 #[derive(Clone, Copy, Debug, Default)]
