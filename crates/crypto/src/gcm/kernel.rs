@@ -4,7 +4,7 @@ use core::arch::x86_64::*;
 
 use crate::gcm::ghash::{self, Products};
 use crate::gcm::key::{Key, Wide};
-use crate::gcm::short::{load_part, store_part};
+use crate::gcm::short::{self, load_part, store_part};
 use crate::key::{ICV_LEN, NONCE_LEN};
 
 /// Registers of two blocks that are encrypted side by side: eight keep a unit with a latency of
@@ -13,6 +13,8 @@ const ABREAST: usize = 8;
 
 /// Bytes of one turn.
 pub(super) const CHUNK: usize = ABREAST * 32;
+
+const _: () = assert!(CHUNK <= short::MOST);
 
 /// A message that is being sealed (`SEAL`) or opened.
 pub(super) struct Run<'a, const KEYS: usize, const SEAL: bool> {

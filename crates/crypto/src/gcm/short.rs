@@ -2,7 +2,8 @@
 
 use core::arch::x86_64::*;
 
-use crate::gcm::kernel::CHUNK;
+/// Bytes that are copied at most: a chunk.
+pub(super) const MOST: usize = 256;
 
 /// The `len` bytes at `src`, 1 to 15, with zeroes behind them; by words that overlap, so that nothing
 /// is gathered in memory.
@@ -63,7 +64,7 @@ pub(super) unsafe fn store_part(dst: *mut u8, len: usize, bytes: u128) {
     }
 }
 
-/// Copies a run of less than [`CHUNK`] bytes, or just as many, into one as long, by words that overlap at
+/// Copies a run of less than [`MOST`] bytes, or just as many, into one as long, by words that overlap at
 /// its end.
 ///
 /// # Panics
@@ -71,7 +72,7 @@ pub(super) unsafe fn store_part(dst: *mut u8, len: usize, bytes: u128) {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn copy(from: &[u8], to: &mut [u8]) {
-    assert!(from.len() == to.len() && from.len() <= CHUNK);
+    assert!(from.len() == to.len() && from.len() <= MOST);
     let (len, src, dst) = (from.len(), from.as_ptr(), to.as_mut_ptr());
     // SAFETY: each word lies within the `len` bytes of both.
     unsafe {
