@@ -21,6 +21,7 @@ namespace. The process ends with its input.
 import hashlib
 import http.client
 import json
+import os
 import socket
 import struct
 import sys
@@ -213,3 +214,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    # Others still send and fetch. An interpreter that ends takes their threads apart wherever they
+    # are, and within a library in Rust that aborts the process. All reports have been flushed.
+    os._exit(0)
