@@ -13,8 +13,7 @@ use esprit_ipsec::sad::Mode;
 use esprit_ipsec::spd::Action;
 use esprit_ipsec::{encap, esp, ids::PolicyId};
 use esprit_packet::parse::{Net, Parsed, parse_packet};
-use esprit_packet::{Body, SharedBuf, Slice, Time, TxFrame, VnetHdr};
-use smallvec::SmallVec;
+use esprit_packet::{SharedBuf, Slice, Time, TxFrame};
 
 use crate::drops::{LastDrop, Trail, Way, headers};
 use crate::inbound::{Opening, Packet, replayed};
@@ -41,7 +40,7 @@ pub(crate) struct Inner {
 }
 
 /// Packets of one TCP flow in a row, or a single packet: what went up by one policy.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Run {
     /// What the trailers say.
     next_header: u8,
@@ -139,10 +138,7 @@ impl Worker {
             let genuine = ready.bad_icv >> n & 1 == 0;
             match delivery.accept(packet, genuine, outer.data(), dst.data_mut()) {
                 Ok(inner) => self.opened.push(inner),
-                Err(reason) => {
-                    // Of it only the outer packet is known.
-                    delivery.refuse(reason, headers(outer.data()).as_ref(), trail);
-                }
+                Err(reason) => delivery.refuse(reason, outer.data()),
             }
         }
         delivery.go_up(&input, &dst.share(), &self.opened);
@@ -166,7 +162,12 @@ impl Delivery<'_> {
         inner(self.sa.spec.mode, packet, outer, dst)
     }
 
-    fn refuse(&mut self, reason: DropReason, parsed: Option<&Parsed>, trail: Trail) {
+    /// Counts a packet of which only the one outside was read.
+    fn refuse(&mut self, reason: DropReason, outer: &[u8]) {
+        self.count_drop(reason, headers(outer).as_ref(), self.trail);
+    }
+
+    fn count_drop(&mut self, reason: DropReason, parsed: Option<&Parsed>, trail: Trail) {
         self.sa.drops.count(reason, 1);
         let drop = LastDrop::new(self.now, Way::In, reason, parsed, trail, 1);
         self.team.last_drop = Some(drop);
@@ -209,26 +210,19 @@ impl Delivery<'_> {
                 end: packet.start + parsed.end,
                 ..slice
             };
-            self.close(run.take());
             let mut next = Run {
                 next_header: packet.next_header,
                 policy,
-                packets: 0,
-                bytes: 0,
-                sealed: 0,
+                ..Run::default()
             };
             next.count(packet, parsed.end);
+            self.close(run.replace(next));
             if let Some(eth) = untagged {
                 self.team.coalescer.push(eth, slice, &parsed, &mut out);
-                run = Some(next);
             } else {
                 // As it is. The tag is part of the frame, not of the packet.
-                out.push(TxFrame {
-                    vnet: VnetHdr::default(),
-                    head: SmallVec::from_slice(eth),
-                    body: Body::from(slice),
-                });
-                self.close(Some(next));
+                out.push(TxFrame::behind(eth, slice, 0));
+                self.close(run.take());
             }
         }
         self.close(run);
@@ -246,8 +240,8 @@ impl Delivery<'_> {
             Ok(parsed) if announced(self.sa.spec.mode, packet.next_header, parsed.net) => parsed,
             Ok(_) | Err(_) => {
                 let outer = input.frames.get(usize::from(packet.frame));
-                let outer = outer.and_then(|outer| headers(outer.data()));
-                self.refuse(DropReason::InnerMalformed, outer.as_ref(), self.trail);
+                let outer = outer.map_or(&[][..], SharedBuf::data);
+                self.refuse(DropReason::InnerMalformed, outer);
                 return None;
             }
         };
@@ -262,7 +256,7 @@ impl Delivery<'_> {
                 policy,
                 ..self.trail
             };
-            self.refuse(DropReason::InboundPolicy, Some(&parsed), trail);
+            self.count_drop(DropReason::InboundPolicy, Some(&parsed), trail);
             return None;
         }
         Some((parsed, policy))

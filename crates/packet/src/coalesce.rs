@@ -19,7 +19,7 @@ use crate::parse::{Fragment, Parsed};
 use crate::vnet_hdr::DATA_VALID;
 
 use candidate::Candidate;
-use flow::{Flow, alone};
+use flow::Flow;
 use likeness::Facts;
 
 /// Segments in one frame at most: what 64 KiB hold of segments of 1 KiB.
@@ -60,7 +60,7 @@ impl Coalescer {
     ) {
         self.last = None;
         if parsed.protocol != protocol::TCP && parsed.fragment == Fragment::Whole {
-            out.push(alone(eth, packet, 0));
+            out.push(TxFrame::behind(eth, packet, 0));
             return;
         }
         let key = FlowKey::of(parsed);
@@ -73,11 +73,11 @@ impl Coalescer {
         }
         let Some(candidate) = Candidate::of(packet.bytes(), parsed) else {
             self.finish_related(&key, parsed.fragment, out);
-            out.push(alone(eth, packet, 0));
+            out.push(TxFrame::behind(eth, packet, 0));
             return;
         };
         if candidate.facts.ends() {
-            out.push(alone(eth, packet, DATA_VALID));
+            out.push(TxFrame::behind(eth, packet, DATA_VALID));
             return;
         }
         let flow = Flow::new(eth, key, &candidate, packet);

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::body::Body;
+use crate::body::{Body, Slice};
 use crate::buf::Buf;
 use crate::vnet_hdr::VnetHdr;
 
@@ -45,6 +45,19 @@ impl TxFrame {
             vnet: frame.vnet,
             head: SmallVec::new(),
             body: Body::whole(frame.buf.share()),
+        }
+    }
+
+    /// A packet as it is, behind a header of its own; `flags` are the virtio-net header's.
+    #[must_use]
+    pub fn behind(header: &[u8], packet: Slice<'_>, flags: u8) -> Self {
+        Self {
+            vnet: VnetHdr {
+                flags,
+                ..VnetHdr::default()
+            },
+            head: SmallVec::from_slice(header),
+            body: Body::from(packet),
         }
     }
 

@@ -42,12 +42,12 @@ impl<'a> Candidate<'a> {
         if parsed.net == Net::Ipv4 && !parsed.header_checksum_ok(bytes) {
             return None;
         }
+        let headers = &bytes[..header];
         let pseudo = Sum::default().pseudo(parsed.src, parsed.dst, protocol::TCP, 0);
-        if pseudo.word(segment.len() as u16).add(segment).finish() != 0 {
+        let likeness = Likeness::of(headers, parsed.net == Net::Ipv4, pseudo)?;
+        if !likeness.transport_checksum_ok(bytes, end) {
             return None;
         }
-        let headers = &bytes[..header];
-        let likeness = Likeness::of(headers, parsed.net == Net::Ipv4, pseudo)?;
         let facts = likeness.facts(headers, tcp, end);
         Some(Self {
             headers,

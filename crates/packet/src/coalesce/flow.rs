@@ -98,7 +98,7 @@ impl Flow {
         {
             // As it came: its headers stand before its payload.
             let start = payload.start - headers.len() as u32;
-            return alone(eth, Slice { start, ..payload }, DATA_VALID);
+            return TxFrame::behind(eth, Slice { start, ..payload }, DATA_VALID);
         }
         let total = headers.len() + self.payload;
         let l3_len = self.likeness.l3_len();
@@ -142,16 +142,4 @@ fn join_network(header: &mut [u8], total: usize) -> u8 {
         ip.checksum.set(sum);
     }
     GSO_TCPV4
-}
-
-/// A packet as it is.
-pub(super) fn alone(eth: &[u8], packet: Slice<'_>, flags: u8) -> TxFrame {
-    TxFrame {
-        vnet: VnetHdr {
-            flags,
-            ..VnetHdr::default()
-        },
-        head: SmallVec::from_slice(eth),
-        body: Body::from(packet),
-    }
 }
